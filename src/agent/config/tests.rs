@@ -1,0 +1,162 @@
+//! Tests of the whole configuration: what defaults come to, and what is refused.
+
+use std::io::Write;
+
+use clap::{Args, Command, FromArgMatches};
+
+use super::*;
+use crate::core::limits;
+
+/// The flags as a shell would split them; variables are read too, as in the real program.
+fn parse(flags: &[&str]) -> ServeArgs {
+    let command = ServeArgs::augment_args(Command::new("serve"));
+    let matches = command.mut_args(|arg| arg.env(None::<&'static str>));
+    let matches = matches.try_get_matches_from([&["serve"], flags].concat()).unwrap();
+    ServeArgs::from_arg_matches(&matches).unwrap()
+}
+
+fn check(flags: &[&str]) -> Result<Config, Vec<String>> {
+    Config::check(parse(flags), b"127.0.0.1 localhost\n10.0.0.1 box\n")
+}
+
+/// Flags and a piece of each mistake, in order.
+fn refused(flags: &[&str], mistakes: &[&str]) {
+    let found = check(flags).err().unwrap_or_default();
+    assert_eq!(found.len(), mistakes.len(), "{flags:?}: {found:#?}");
+    for (found, mistake) in found.iter().zip(mistakes) {
+        assert!(found.contains(mistake), "{flags:?}: {found:?} lacks {mistake:?}");
+    }
+}
+
+fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    file
+}
+
+#[test]
+fn defaults_are_those_of_the_limits() {
+    let config = check(&[]).unwrap();
+    assert_eq!(config.listen, [Address::Unix("/run/doorward.sock".into())]);
+    assert_eq!(config.spool.stream_max, limits::SPOOL_STREAM_BYTES);
+    assert_eq!(config.spool.total_max, limits::SPOOL_TOTAL_BYTES);
+    assert_eq!(config.spool.memory_max, limits::SPOOL_MEMORY_BYTES);
+    assert_eq!(config.spool.full, SpoolFull::DropOldest);
+    assert_eq!(config.linger_quiet, limits::LINGER_QUIET);
+    assert_eq!(config.linger_max, limits::LINGER_MAX);
+    assert_eq!(config.grace, limits::GRACE);
+    assert_eq!(config.drain, limits::DRAIN);
+    assert_eq!(config.max_live_execs, limits::LIVE_EXECS);
+    assert_eq!(config.remember_execs, limits::REMEMBER_EXECS);
+    assert_eq!(config.remember_for, limits::REMEMBER_FOR);
+    assert!(config.entrypoint.is_none() && config.task_id.is_none() && config.tls.is_none());
+    assert_eq!(config.notices, [""; 0]);
+    assert!(Config::from_args(ServeArgs::defaults()).is_ok());
+}
+
+#[test]
+fn all_mistakes_come_at_once() {
+    refused(
+        &[
+            "--listen=nowhere",
+            "--spool-full=maybe",
+            "--grace=4x",
+            "--drain=x",
+            "--keep=maybe",
+            "--max-live-execs=0",
+            "--spool-stream-max=1GB",
+            "--log=loud",
+            "--log-format=xml",
+            "--state-dir=here",
+            "--allow-uid=root",
+            "--entrypoint-stdin=tty",
+        ],
+        &[
+            "--listen",
+            "--allow-uid",
+            "--state-dir",
+            "--spool-stream-max",
+            "--spool-full",
+            "--grace",
+            "--drain",
+            "--max-live-execs",
+            "--entrypoint-stdin",
+            "--keep",
+            "--log-format",
+            "--log",
+        ],
+    );
+}
+
+#[test]
+fn a_tcp_listener_needs_authentication_and_off_loopback_tls() {
+    refused(&["--listen=tcp://127.0.0.1:0"], &["no authentication"]);
+    refused(&["--listen=tcp://[::1]:0"], &["no authentication"]);
+    refused(&["--listen=tcp://box:80"], &["no authentication", "no TLS"]);
+    refused(&["--listen=tcp://0.0.0.0:80", "--allow-anonymous"], &["no TLS"]);
+    assert!(check(&["--listen=tcp://localhost:0", "--allow-anonymous"]).is_ok());
+    assert!(check(&["--listen=tcp://[::ffff:127.0.0.1]:0", "--allow-anonymous"]).is_ok());
+    let both = ["--listen=tcp://box:80", "--allow-anonymous", "--allow-plaintext"];
+    assert!(check(&both).is_ok());
+    let token = file(b"secret\n");
+    let token = format!("--token-file={}", token.path().display());
+    assert!(check(&["--listen=tcp://127.0.0.1:0", &token]).is_ok());
+    let config = check(&["--listen=tcp://127.0.0.1:0", &token, "--allow-anonymous"]).unwrap();
+    assert!(config.notices[0].contains("no effect"), "{:?}", config.notices);
+}
+
+#[test]
+fn commands_that_could_call_are_a_hole() {
+    let own = rustix::process::geteuid().as_raw();
+    let token = file(b"secret\n");
+    let token = format!("--token-file={}", token.path().display());
+    let hole = |flags: &[&str], uid| check(flags).unwrap().hole(uid).is_some();
+    assert!(hole(&[], own) && hole(&[], 0));
+    assert!(!hole(&[], 4242) && hole(&["--allow-uid=4242"], 4242));
+    assert!(!hole(&[&token], own));
+    assert!(!hole(&["--listen=tcp://127.0.0.1:0", "--allow-anonymous"], own));
+}
+
+#[test]
+fn a_task_claim_needs_a_task() {
+    let secret = file(&[b'x'; 32]);
+    let secret = format!("--jwt-hs256-secret-file={}", secret.path().display());
+    refused(&[&secret], &["--task-id is needed"]);
+    assert!(check(&[&secret, "--task-id=t1"]).is_ok());
+    assert!(check(&[&secret, "--jwt-task-claim="]).is_ok());
+}
+
+#[test]
+fn bad_files_are_named_once() {
+    let short = file(&[b'x'; 31]);
+    let short = format!("--jwt-hs256-secret-file={}", short.path().display());
+    refused(&["--listen=tcp://127.0.0.1:0", &short], &["31 bytes"]);
+    refused(&["--listen=tcp://127.0.0.1:0", "--token-file=/no/such"], &["No such file"]);
+    refused(&["--tls-cert=/no/such"], &["--tls-key"]);
+    refused(&["--tls-key=/no/such"], &["--tls-cert"]);
+    refused(&["--client-ca=/no/such"], &["--tls-cert"]);
+    let large = file(&vec![b'x'; 1 + usize::try_from(limits::KEY_FILE_BYTES_MAX).unwrap()]);
+    let large = format!("--token-file={}", large.path().display());
+    refused(&[&large], &["more than"]);
+}
+
+#[test]
+fn the_entrypoint_and_when_it_is_ready() {
+    let config = check(&["--ready-tcp=8080", "--keep", "--", "sh", "-c", "true"]).unwrap();
+    let entrypoint = config.entrypoint.unwrap();
+    assert_eq!(entrypoint.command, ["sh", "-c", "true"]);
+    assert_eq!(entrypoint.ready, Ready::Tcp("127.0.0.1:8080".parse().unwrap()));
+    assert_eq!(entrypoint.end, EntrypointEnd::Keep);
+    assert_eq!(entrypoint.output, EntrypointOutput::Both);
+    assert_eq!(entrypoint.stdin, EntrypointStdin::Null);
+    refused(&["--ready-command=true"], &["need a command"]);
+    refused(&["--ready-command=true", "--ready-tcp=1", "--", "sh"], &["exclude each other"]);
+    refused(&["--ready-tcp=box:0", "--", "sh"], &["needs a port"]);
+}
+
+#[test]
+fn other_users_widen_the_sockets_mode() {
+    assert_eq!(check(&["--allow-uid=0"]).unwrap().reach, Reach::Own);
+    assert_eq!(check(&["--allow-uid=4242,0"]).unwrap().reach, Reach::Others);
+    refused(&["--listen=unix:///run/a", "--listen=unix:///run/a"], &["given twice"]);
+}

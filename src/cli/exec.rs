@@ -1,0 +1,316 @@
+//! `doorward exec`: one command through an agent, its streams to ours, its code as ours.
+
+use std::{
+    env,
+    io::{self, stderr, stdin, stdout},
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::{Context, anyhow, bail};
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{
+    streams::{CopyError, feed, print},
+    terminal::{self, Raw},
+};
+use crate::{
+    client::{Address, Client, Command, Options, Terminal, Token, random_id},
+    core::{ids::Stream, outcome::ExitStatus},
+};
+
+/// The exit code for failures that are not the command's.
+pub const EXIT_OWN: u8 = 125;
+/// The exit code when ^C was pressed: 128 and the signal, as a shell has it.
+const EXIT_INTERRUPTED: u8 = 128 + 2;
+/// The exit code when nobody takes our output: 128 and SIGPIPE.
+const EXIT_NO_READER: u8 = 128 + 13;
+
+/// The arguments of `doorward exec`.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Exit code: the command's own, 128+n if signal n ended it; 125 if it was not \
+    the command that failed."
+)]
+pub struct ExecArgs {
+    /// The agent: http://, https://, tcp:// or unix://; without it, one is embedded
+    #[arg(long, value_name = "URL", env = "DOORWARD_ADDRESS")]
+    address: Option<Address>,
+    /// A file with the token; the token itself can be in DOORWARD_TOKEN
+    #[arg(long, value_name = "FILE", env = "DOORWARD_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
+    /// Certificates (PEM) that the agent's may be signed by, in place of the system's
+    #[arg(long, value_name = "FILE", env = "DOORWARD_CA")]
+    ca: Option<PathBuf>,
+    /// The task that the agent serves
+    #[arg(long, value_name = "ID", env = "DOORWARD_TASK_ID", default_value = "")]
+    task_id: String,
+    /// The exec's id: the same id with the same command is the same exec [default: a random one]
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+    /// Print the id and leave once the command runs
+    #[arg(short, long, conflicts_with_all = ["interactive", "tty"])]
+    detach: bool,
+    /// Where the command starts: an absolute path
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// A variable for the command (repeatable)
+    #[arg(short, long, value_name = "KEY=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
+    /// Kill the command and all that came of it after so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    timeout: Option<u32>,
+    /// Send our standard input to the command; without, its input is at its end
+    #[arg(short, long)]
+    interactive: bool,
+    /// Give the command a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// The agent that a command goes to.
+pub struct Place {
+    /// How to reach it.
+    pub options: Options,
+    /// What ^C does.
+    pub kind: Kind,
+}
+
+/// Whose agent it is.
+pub enum Kind {
+    /// It was there before and goes on after us.
+    Remote,
+    /// It came with us. Calling this ends all that it runs, in its own time, and returns at
+    /// once; what was printed can still be read.
+    Embedded(Box<dyn Fn() + Send + Sync>),
+}
+
+impl ExecArgs {
+    /// The agent that the arguments name, if they name one.
+    pub fn remote(&self) -> Option<Place> {
+        let address = self.address.clone()?;
+        let token = match (&self.token_file, env::var("DOORWARD_TOKEN")) {
+            (Some(path), _) => Token::File(path.clone()),
+            (None, Ok(token)) => Token::Text(token),
+            (None, Err(_)) => Token::None,
+        };
+        let (task_id, ca) = (self.task_id.clone(), self.ca.clone());
+        Some(Place { options: Options { address, task_id, token, ca }, kind: Kind::Remote })
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.command);
+        command.env.clone_from(&self.env);
+        command.workdir.clone_from(&self.workdir);
+        command.timeout = self.timeout.map(|seconds| Duration::from_secs(seconds.into()));
+        command.terminal = self.tty.then(our_terminal);
+        command
+    }
+}
+
+/// Runs the command and returns the exit code for this process. All that goes wrong is told on
+/// standard error.
+pub async fn run(args: ExecArgs, place: Place) -> u8 {
+    match exec(args, place).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("doorward: failed to {error:#}");
+            EXIT_OWN
+        }
+    }
+}
+
+async fn exec(args: ExecArgs, place: Place) -> anyhow::Result<u8> {
+    if args.detach && matches!(place.kind, Kind::Embedded(_)) {
+        bail!("detach: the embedded agent ends with us, so give the --address of another one");
+    }
+    let address = place.options.address.clone();
+    // Before the start, so that ^C never ends us without a word about what runs.
+    let mut signals = Signals::listen().context("listen for signals")?;
+    let client = Client::connect(place.options).await.map_err(|error| anyhow!("{error}"))?;
+    let id = args.id.clone().unwrap_or_else(random_id);
+    client.start(&id, &args.command()).await.map_err(|error| anyhow!("{error}"))?;
+    if args.detach {
+        feed(client.stdin(&id), None).await.map_err(|error| anyhow!("{error}"))?;
+        println!("{id}");
+        return Ok(0);
+    }
+    let raw = match args.tty && args.interactive {
+        true => Raw::set().context("set the terminal to raw mode")?,
+        false => None,
+    };
+    let input = if args.interactive { Feed::Ours } else { Feed::Nothing };
+    let mut session = std::pin::pin!(session(&client, &id, input));
+    let mut asked_to_end = false;
+    let ended = loop {
+        let code = tokio::select! {
+            ended = &mut session => break ended,
+            code = signals.next() => code,
+        };
+        match &place.kind {
+            Kind::Embedded(end) if !asked_to_end => {
+                asked_to_end = true;
+                end();
+            }
+            Kind::Embedded(_) => return Ok(code),
+            Kind::Remote => {
+                drop(raw);
+                eprintln!("doorward: left exec {id} running at {address}");
+                return Ok(code);
+            }
+        }
+    };
+    drop(raw);
+    ended
+}
+
+/// What a command's input is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Feed {
+    /// Our standard input.
+    Ours,
+    /// Nothing: it is at its end.
+    Nothing,
+}
+
+/// Everything from the start of an exec to its exit code.
+async fn session(client: &Client, id: &str, input: Feed) -> anyhow::Result<u8> {
+    let from = match input {
+        Feed::Ours => Some(own(stdin()).context("use standard input")?),
+        Feed::Nothing => None,
+    };
+    let (client_in, id_in) = (client.clone(), id.to_string());
+    let input = tokio::spawn(async move {
+        // A command need not read its input; if it is the agent that is gone, the output tells.
+        if let Err(error) = feed(client_in.stdin(&id_in), from).await {
+            tracing::debug!("the rest of the input was not taken: {error}");
+        }
+    });
+    let out = print(client.output(id, Stream::Stdout, 0), own(stdout()).context("use stdout")?);
+    let err = print(client.output(id, Stream::Stderr, 0), own(stderr()).context("use stderr")?);
+    let copied = tokio::try_join!(out, err);
+    input.abort();
+    match copied {
+        Ok((out, err)) => {
+            for warning in out.iter().chain(&err) {
+                eprintln!("doorward: warning: {warning}");
+            }
+        }
+        Err(CopyError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            return Ok(EXIT_NO_READER);
+        }
+        Err(CopyError::Write(error)) => return Err(error).context("write the output"),
+        Err(CopyError::Client(error)) => bail!("{error}"),
+    }
+    let status = client.wait(id).await.map_err(|error| anyhow!("{error}"))?;
+    Ok(code(status))
+}
+
+/// The signals that mean: leave.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for one of them; the exit code that goes with it.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => EXIT_INTERRUPTED,
+            _ = self.terminate.recv() => 128 + 15,
+            _ = self.hang_up.recv() => 128 + 1,
+        }
+    }
+}
+
+fn code(status: ExitStatus) -> u8 {
+    u8::try_from(status.shell_code()).unwrap_or(u8::MAX)
+}
+
+fn own(stream: impl AsFd) -> io::Result<OwnedFd> {
+    stream.as_fd().try_clone_to_owned()
+}
+
+fn our_terminal() -> Terminal {
+    let text = |name| env::var(name).unwrap_or_default();
+    let (rows, columns) = terminal::size();
+    Terminal {
+        rows,
+        columns,
+        term: text("TERM"),
+        colorterm: text("COLORTERM"),
+        program: text("TERM_PROGRAM"),
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("it is not KEY=VALUE")?;
+    Ok((key.to_string(), value.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        exec: ExecArgs,
+    }
+
+    fn parse(args: &str) -> Result<ExecArgs, clap::Error> {
+        let words = ["exec"].into_iter().chain(args.split(' '));
+        Cli::try_parse_from(words).map(|cli| cli.exec)
+    }
+
+    #[test]
+    fn arguments_become_a_command() {
+        let args = parse("-w /tmp -e A=1 -e B=x=y --timeout 3 --id i -t -i -- sh -c true").unwrap();
+        let command = args.command();
+        assert_eq!(command.argv, ["sh", "-c", "true"]);
+        assert_eq!(command.env, [("A".into(), "1".into()), ("B".into(), "x=y".into())]);
+        assert_eq!(command.workdir.as_deref(), Some("/tmp"));
+        assert_eq!(command.timeout, Some(Duration::from_secs(3)));
+        assert!(command.terminal.is_some());
+    }
+
+    #[test]
+    fn an_address_makes_it_remote() {
+        assert!(parse("-- true").unwrap().remote().is_none());
+        let place = parse("--address tcp://[::1]:5 --token-file /t --task-id x -- true").unwrap();
+        let place = place.remote().unwrap();
+        assert_eq!(place.options.address.to_string(), "http://[::1]:5");
+        assert!(matches!(place.options.token, Token::File(_)));
+        assert!(matches!(place.kind, Kind::Remote));
+    }
+
+    #[test]
+    fn mistakes_are_refused() {
+        for args in ["--", "-d -i -- true", "-e A -- true", "--timeout 0 -- true", "true"] {
+            assert!(parse(args).is_err(), "{args}");
+        }
+        assert!(parse("--address box:80 -- true").is_err());
+    }
+
+    #[test]
+    fn a_signal_is_128_and_more() {
+        assert_eq!(code(ExitStatus::Code(7)), 7);
+        assert_eq!(code(ExitStatus::Signal(9)), 137);
+    }
+}

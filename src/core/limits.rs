@@ -1,0 +1,247 @@
+//! Every bound of the agent in one place: buffers, queues, tables, names and waits.
+//!
+//! Each constant says its unit and why it has its value. A bound that an operator can change has
+//! its default here and its flag in `agent::config`.
+
+use std::time::Duration;
+
+/// One kibibyte, in bytes.
+pub const KIB: u64 = 1 << 10;
+/// One mebibyte, in bytes.
+pub const MIB: u64 = 1 << 20;
+/// One gibibyte, in bytes.
+pub const GIB: u64 = 1 << 30;
+
+/// Longest exec id, in bytes: it becomes part of log lines and names, never of a path.
+pub const EXEC_ID_BYTES_MAX: usize = 128;
+/// Longest secret id, in bytes.
+pub const SECRET_ID_BYTES_MAX: usize = 128;
+/// Largest secret file, in bytes: an environment larger than this cannot be executed anyway.
+pub const SECRET_FILE_BYTES_MAX: u64 = MIB;
+/// Names looked at in a secret's directory: keys, and what Kubernetes adds.
+pub const SECRET_KEYS_MAX: usize = 4096;
+/// Most arguments and environment entries of one exec, together: execve(2) refuses long before
+/// this (E2BIG), but the check must not need memory in proportion to nonsense.
+pub const SPEC_STRINGS_MAX: usize = 1 << 20;
+/// Largest /etc/passwd or /etc/group that is read, in bytes: a hundred thousand accounts.
+pub const ACCOUNT_FILE_BYTES_MAX: u64 = 16 * MIB;
+/// Links followed on the way to one file, as the kernel does (MAXSYMLINKS).
+pub const ROOTED_LINKS_MAX: usize = 40;
+/// Components of one path while it is resolved, each directory with a descriptor.
+pub const ROOTED_COMPONENTS_MAX: usize = 256;
+
+/// Bytes of one read from a pipe, of one spool segment and of one message to a reader: larger
+/// messages cost more CPU a byte, smaller ones more frames.
+pub const CHUNK_BYTES: usize = 64 << 10;
+/// Bytes of one stream that are kept in memory while it also has a file.
+pub const TAIL_BYTES_MAX: usize = 256 << 10;
+/// Most buffers of [`CHUNK_BYTES`] that lie ready for pumps while none uses them: 1 MiB.
+pub const BUFFERS_IDLE_MAX: usize = 16;
+/// Bytes that a reader takes from a file at once: fewer hand-overs to the pool of threads …
+pub const READ_AHEAD_BYTES: usize = 256 << 10;
+/// … and how many such pieces exist at once, over all readers: 4 MiB. A reader that finds none
+/// free reads what it was asked for.
+pub const READ_AHEADS_MAX: usize = 16;
+/// Streams that keep less than this are not asked to drop anything for others.
+pub const VICTIM_BYTES_MIN: u64 = 4 * KIB;
+/// Dropping from a file goes in steps of an eighth of what there is, but within these bounds:
+/// each step is a system call and a walk over all streams.
+pub const DROP_STEP_BYTES_MIN: u64 = 64 * KIB;
+/// See [`DROP_STEP_BYTES_MIN`].
+pub const DROP_STEP_BYTES_MAX: u64 = 8 * MIB;
+/// Bytes written between two looks at the free space of the file system.
+pub const DISK_LOOK_BYTES: u64 = 64 * MIB;
+/// Bytes that a busy stream may move before others that wait for a pump's thread have their turn.
+pub const PUMP_TURN_BYTES: usize = 16 << 20;
+/// What the pipe of a stream that used up a whole turn may hold, in bytes. A process and its pump
+/// that take turns on few processors change places less often; measured 5 % less CPU a byte.
+/// Every pipe counts against its user's quota (pipe(7), 64 MiB), so only such streams get it.
+pub const PIPE_BYTES: usize = 256 << 10;
+/// A stream that moves this many bytes within [`BURST`] is busy and gets a thread.
+pub const BURST_BYTES: usize = CHUNK_BYTES;
+/// See [`BURST_BYTES`].
+pub const BURST: Duration = Duration::from_millis(5);
+/// How long a pump's thread waits for more before the stream counts as quiet again.
+pub const BUSY_WAIT: Duration = Duration::from_millis(3);
+/// How long a busy stream's small pieces are gathered before readers get them.
+pub const GATHER: Duration = Duration::from_micros(300);
+/// How long a pump that found no room waits at most before it looks again: room also comes from
+/// others who delete their files, of which nobody tells us.
+pub const ROOM_WAIT: Duration = Duration::from_millis(200);
+
+/// Default of `--spool-memory-max`: output kept in memory over all execs.
+pub const SPOOL_MEMORY_BYTES: u64 = 32 * MIB;
+/// Default of `--spool-stream-max`: the most bytes kept of one stream.
+pub const SPOOL_STREAM_BYTES: u64 = 16 * GIB;
+/// Default of `--spool-total-max`: the most bytes kept of all streams.
+pub const SPOOL_TOTAL_BYTES: u64 = 64 * GIB;
+/// Left free on the state directory's file system, whatever the spools would like: this many
+/// bytes and [`DISK_FREE_PERCENT`] of its size.
+pub const DISK_FREE_BYTES: u64 = GIB;
+/// See [`DISK_FREE_BYTES`].
+pub const DISK_FREE_PERCENT: u64 = 5;
+
+/// Default of `--linger-quiet`: silence after the exit that ends a stream somebody still holds.
+pub const LINGER_QUIET: Duration = Duration::from_millis(200);
+/// Default of `--linger-max`: when a stream ends at the latest after the exit.
+pub const LINGER_MAX: Duration = Duration::from_secs(10);
+/// Default of `--grace`: time between TERM and KILL.
+pub const GRACE: Duration = Duration::from_secs(4);
+/// Default of `--drain`: how long reads go on after everything was ended.
+pub const DRAIN: Duration = Duration::from_secs(4);
+
+/// Default of `--max-live-execs`.
+pub const LIVE_EXECS: usize = 4096;
+/// Default of `--remember-execs`: finished execs whose output can still be read.
+pub const REMEMBER_EXECS: usize = 4096;
+/// Default of `--remember-for`.
+pub const REMEMBER_FOR: Duration = Duration::from_secs(24 * 3600);
+/// How often finished execs are looked at for their age.
+pub const EXPIRY_PERIOD: Duration = Duration::from_secs(15);
+/// A forgotten id is refused at least this long …
+pub const TOMBSTONE_AGE: Duration = Duration::from_secs(24 * 3600);
+/// … and the newest ones longer, up to this many.
+pub const TOMBSTONES_KEPT: usize = 100_000;
+/// The most tombstones, whatever their age: some 32 MiB of hashes. Reached only above twelve execs a
+/// second for a whole day; dropping a young one is logged.
+pub const TOMBSTONES_MAX: usize = 1 << 20;
+
+/// Largest request message, in bytes: the public Go and JavaScript clients send up to this.
+pub const REQUEST_BYTES_MAX: usize = 100 << 20;
+/// Bytes of requests in flight, over all connections.
+pub const REQUESTS_BYTES_MAX: usize = 256 << 20;
+/// Bytes of output handed to connections and not yet written by them, over all streams. A quarter
+/// of it is shared out generously, the rest in pieces of [`UNSENT_BYTES_EACH`] (see `doors::unsent`).
+pub const UNSENT_BYTES_MAX: usize = 16 << 20;
+/// A reader may have this much unsent even when others have used up all of it, so that stalled
+/// readers cannot starve it. Two thousand stalled readers fit into [`UNSENT_BYTES_MAX`] with it.
+pub const UNSENT_BYTES_EACH: usize = 4 << 10;
+/// The most that one reader may have unsent: a few chunks, so that the next one is ready while
+/// the last one is being written.
+pub const UNSENT_READER_BYTES_MAX: usize = 4 * CHUNK_BYTES;
+/// Chunks up to this size are copied into one frame with their header: two frames cost more.
+pub const COPIED_CHUNK_BYTES_MAX: usize = 2 << 10;
+/// Messages within messages that the scan for unknown fields walks into; the protos have four.
+pub const MESSAGE_DEPTH_MAX: usize = 8;
+/// Different unknown fields that are counted apart; others are counted together.
+pub const UNKNOWN_FIELDS_KEPT: usize = 256;
+/// When a client that met a lack of something may try again.
+pub const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// Longest message of a status or a warning, in bytes: it travels in an HTTP header.
+pub const STATUS_MESSAGE_BYTES_MAX: usize = 4 << 10;
+/// Streams of one HTTP/2 connection, and resets it may have pending.
+pub const STREAMS_MAX: u32 = 4096;
+/// Send buffer of one HTTP/2 stream, in bytes.
+pub const SEND_BUFFER_BYTES: usize = 64 << 10;
+/// Connections that have not yet sent an authenticated request.
+pub const STRANGERS_MAX: usize = 256;
+/// Calls without authentication (health) that one connection may have running at once.
+pub const OPEN_CALLS_MAX: usize = 16;
+/// Largest request of such a call, in bytes.
+pub const OPEN_REQUEST_BYTES_MAX: usize = 4 << 10;
+/// How long a connection may take for its TLS handshake and HTTP/2 preface.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Frames that arrive for a stream after we reset it, over the life of a connection, before the
+/// connection is ended: a client that uploads and is refused sends many through no fault.
+pub const LOCAL_RESETS_MAX: usize = 1 << 20;
+/// Window of one HTTP/2 stream, in bytes: what a client may send before a handler reads it.
+pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// Window of one HTTP/2 connection, in bytes.
+pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// Largest HTTP/2 frame taken, in bytes.
+pub const FRAME_BYTES_MAX: u32 = 64 << 10;
+/// Headers of one request, in bytes: room for a large token.
+pub const HEADER_LIST_BYTES_MAX: u32 = 32 << 10;
+/// Connections that the kernel completes before we accept them.
+pub const ACCEPT_BACKLOG: u32 = 1024;
+/// How long accepting stops when descriptors or memory are used up and no connection closes.
+pub const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+/// Longest path of a Unix socket, in bytes: sun_path without its final NUL.
+pub const UNIX_PATH_BYTES_MAX: usize = 107;
+/// Silence on a TCP connection after which the kernel probes its peer.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+/// Time between two such probes.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Unanswered probes that end a connection.
+pub const KEEPALIVE_PROBES: u32 = 4;
+/// How long after the header's value a call is ended with DEADLINE_EXCEEDED: grpclib rounds the
+/// header down, so that ending on time would always come before the client's own deadline.
+pub const DEADLINE_SLACK: Duration = Duration::from_secs(1);
+
+/// Largest key, token, certificate or key set file, in bytes.
+pub const KEY_FILE_BYTES_MAX: u64 = MIB;
+/// Most keys of a key set and static tokens: each call may be held against all of them.
+pub const KEYS_MAX: usize = 256;
+/// Clock skew that a token is allowed.
+pub const TOKEN_LEEWAY: Duration = Duration::from_secs(30);
+/// Shortest HS256 secret, in bytes (RFC 7518, section 3.2: at least the hash's size).
+pub const HS256_SECRET_BYTES_MIN: usize = 32;
+
+/// How far the copy of the entrypoint's output in the log may be behind before it leaves
+/// something out, in bytes.
+pub const LOG_BEHIND_BYTES_MAX: u64 = 8 * MIB;
+
+/// How long the client library goes on trying without any progress, and then gives up.
+pub const CLIENT_PATIENCE: Duration = Duration::from_secs(60);
+/// How long the client library waits for one connection, TLS included.
+pub const CLIENT_CONNECT: Duration = Duration::from_secs(10);
+/// The client library's first pause between two attempts; the next ones double …
+pub const CLIENT_PAUSE_MIN: Duration = Duration::from_millis(10);
+/// … up to this.
+pub const CLIENT_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Silence after which the client library asks whether the other side is still there.
+pub const CLIENT_PING: Duration = Duration::from_secs(20);
+/// HTTP/2 window of one stream in the client library, in bytes: what may be under way unread.
+pub const CLIENT_STREAM_WINDOW_BYTES: u32 = 8 << 20;
+/// HTTP/2 window of a connection in the client library, in bytes: one reader that does not read
+/// leaves room for others.
+pub const CLIENT_WINDOW_BYTES: u32 = 32 << 20;
+/// Largest HTTP/2 frame that the client library takes, in bytes: the receiver decides, and each
+/// frame costs the sender a system call.
+pub const CLIENT_FRAME_BYTES: u32 = 64 << 10;
+/// Bytes of input in one message of the client library: small enough to get through between two
+/// breaks of a bad link.
+pub const CLIENT_INPUT_BYTES: usize = 64 << 10;
+
+/// Between two looks at a full pipe that the reactor cannot watch.
+pub const UNWATCHED_PAUSE: Duration = Duration::from_millis(10);
+/// How long a write that met a closed pipe waits for the exit, so that a client that polls on
+/// the refusal finds the exit status.
+pub const EPIPE_EXIT_WAIT: Duration = Duration::from_millis(500);
+/// Blocking threads of all kinds; each kind has its own share below.
+pub const BLOCKING_THREADS_MAX: usize = 24;
+/// Programs being started at once: one stuck in a dead mount holds one of them.
+pub const SPAWNS_AT_ONCE: usize = 8;
+/// Pumps of busy streams running at once.
+pub const PUMPS_AT_ONCE: usize = 4;
+/// Other file work at once.
+pub const FILE_JOBS_AT_ONCE: usize = 6;
+/// Scans of /proc and sweeps at once.
+pub const SCANS_AT_ONCE: usize = 4;
+/// How much of a process's environment is searched for the cookie, in bytes: more than the
+/// kernel lets a program be started with under the usual stack limit of 8 MiB (a quarter of it).
+pub const ENVIRON_BYTES_MAX: usize = 2 << 20;
+/// Cgroups of one agent at once; execs beyond them have none and are known by their other marks.
+pub const CGROUPS_MAX: usize = 8192;
+/// Empty cgroups kept for the next execs: making one costs a tenth of a millisecond, keeping one
+/// some kilobytes of the kernel's memory.
+pub const CGROUPS_EMPTY_MAX: usize = 64;
+/// Leftovers of dead agents removed at start, and cgroups that a command made within its own.
+pub const CGROUPS_STALE_MAX: usize = 1024;
+/// How long a sweep may take. Killing takes milliseconds; longer takes only what waits for a
+/// disk, and with grace and drain the agent's end must stay within Docker's ten seconds.
+pub const SWEEP: Duration = Duration::from_millis(1500);
+/// What was killed is waited for at least this long, however long it took to find it.
+pub const SWEEP_WAIT_MIN: Duration = Duration::from_millis(250);
+/// Scans of /proc in one sweep: a tree that grows as fast as it is found is not stopped for ever.
+pub const SWEEP_SCANS_MAX: usize = 256;
+/// Scans in a row that find nothing new and end a search although strangers come and go: on a
+/// busy machine they always do.
+pub const SWEEP_BARREN_SCANS_MAX: usize = 16;
+
+const _: () = assert!(CHUNK_BYTES <= TAIL_BYTES_MAX);
+const _: () = assert!(UNSENT_BYTES_EACH <= CHUNK_BYTES);
+const _: () = assert!(TOMBSTONES_KEPT <= TOMBSTONES_MAX);
+const _: () = assert!(
+    SPAWNS_AT_ONCE + PUMPS_AT_ONCE + FILE_JOBS_AT_ONCE + SCANS_AT_ONCE <= BLOCKING_THREADS_MAX
+);

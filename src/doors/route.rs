@@ -1,0 +1,105 @@
+//! Which service a request is for, by its path.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tonic::body::Body;
+use tower_service::Service;
+
+use super::{health::Health, reflect, status::status, task_command_router::TaskCommandRouter};
+use crate::core::failure::Kind;
+
+/// A service with its type forgotten; requests are few bytes next to what they cause.
+type Boxed = Box<dyn Erased>;
+
+/// All services of the agent, as one.
+#[derive(Clone)]
+pub struct Router {
+    door: TaskCommandRouter,
+    /// Services by the prefix of their paths.
+    services: Vec<(&'static str, Boxed)>,
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+trait Erased: Send + Sync {
+    fn call(&mut self, request: Request<Body>) -> Answer;
+    fn clone_box(&self) -> Boxed;
+}
+
+impl<S> Erased for S
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+{
+    fn call(&mut self, request: Request<Body>) -> Answer {
+        Box::pin(Service::call(self, request))
+    }
+
+    fn clone_box(&self) -> Boxed {
+        Box::new(self.clone())
+    }
+}
+
+impl Clone for Boxed {
+    fn clone(&self) -> Self {
+        (**self).clone_box()
+    }
+}
+
+impl Router {
+    /// Routes to `door`, health and reflection. The handle changes what health says.
+    pub async fn new(door: TaskCommandRouter) -> (Self, Health) {
+        let (health, health_service) = super::health::service().await;
+        let services: Vec<(&'static str, Boxed)> = vec![
+            ("/modal.task_command_router.TaskCommandRouter/", Box::new(door.service())),
+            (HEALTH, Box::new(health_service)),
+            ("/grpc.reflection.v1.ServerReflection/", Box::new(reflect::v1())),
+            ("/grpc.reflection.v1alpha.ServerReflection/", Box::new(reflect::v1alpha())),
+        ];
+        (Self { door, services }, health)
+    }
+}
+
+/// Where health checks go; they need no authentication.
+pub const HEALTH: &str = "/grpc.health.v1.Health/";
+const READ_EXEC: &str = "/modal.task_command_router.TaskCommandRouter/TaskExecStdioRead";
+const READ_ENTRYPOINT: &str = "/modal.task_command_router.TaskCommandRouter/SandboxStdioReadV2";
+
+impl Service<Request<Body>> for Router {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Answer {
+        let path = request.uri().path();
+        if path == READ_EXEC {
+            let door = self.door.clone();
+            return Box::pin(async move { Ok(door.read_exec(request).await) });
+        }
+        if path == READ_ENTRYPOINT {
+            let door = self.door.clone();
+            return Box::pin(async move { Ok(door.read_entrypoint(request).await) });
+        }
+        match self.services.iter_mut().find(|(prefix, _)| path.starts_with(prefix)) {
+            Some((_, service)) => service.call(request),
+            None => {
+                let text = format!("no service answers at {path}");
+                Box::pin(std::future::ready(Ok(status(Kind::Unbuilt, text).into_http())))
+            }
+        }
+    }
+}

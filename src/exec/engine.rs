@@ -1,0 +1,269 @@
+//! The table of all execs and what they share: the one exec engine behind every door.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{
+    birth::Ground,
+    handle::{Exec, Listing},
+    run,
+    spool::Store,
+};
+use crate::{
+    core::{
+        failure::Kind,
+        ids::ExecId,
+        outcome::StartFailure,
+        registry::{Admission, Bounds, Fingerprint, Registry},
+        spec::ExecSpec,
+    },
+    os::work::Work,
+};
+
+/// Runs execs and keeps what they print.
+pub struct Engine {
+    ground: Arc<Ground>,
+    store: Arc<Store>,
+    work: Work,
+    linger: Linger,
+    /// Guards which ids are taken; held for one decision.
+    registry: Mutex<Table>,
+    readers: AtomicUsize,
+    /// A reader has gone.
+    calmer: Notify,
+    /// A reader has come.
+    busier: Notify,
+}
+
+struct Table {
+    registry: Registry<Arc<Exec>>,
+    door: Door,
+}
+
+/// Whether starts are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Open,
+    Closed,
+}
+
+/// When the streams of an exec that left processes behind end.
+#[derive(Debug, Clone, Copy)]
+pub struct Linger {
+    /// Silence after which they end.
+    pub quiet: Duration,
+    /// When they end at the latest, after the exit.
+    pub longest: Duration,
+}
+
+/// A request to run something.
+pub struct Start {
+    /// The id it will have.
+    pub id: ExecId,
+    /// A hash over the whole request as sent.
+    pub fingerprint: Fingerprint,
+    /// What is to run.
+    pub spec: ExecSpec,
+    /// When the request arrived; its timeout counts from here.
+    pub received: Instant,
+}
+
+/// Why a start was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The id stands for another request.
+    #[error("start {0}: the id was used for another request")]
+    Conflict(ExecId),
+    /// The id ran, and was forgotten.
+    #[error("start {0}: it ran and was forgotten")]
+    Forgotten(ExecId),
+    /// Too many are live.
+    #[error("start {id}: {limit} execs are live, no more are allowed")]
+    Full {
+        /// The id.
+        id: ExecId,
+        /// How many are allowed.
+        limit: usize,
+    },
+    /// The agent is ending.
+    #[error("start {0}: the agent is shutting down")]
+    Closing(ExecId),
+    /// The process could not be made.
+    #[error("{0}")]
+    Failed(StartFailure),
+}
+
+impl StartError {
+    /// What the caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Conflict(_) => Kind::Taken,
+            Self::Forgotten(_) | Self::Closing(_) => Kind::Refused,
+            Self::Full { .. } => Kind::Exhausted,
+            Self::Failed(failure) => failure.kind(),
+        }
+    }
+}
+
+impl Engine {
+    /// An engine with no execs. `seed` keys the tombstones.
+    pub fn new(
+        ground: Ground,
+        store: Arc<Store>,
+        work: Work,
+        linger: Linger,
+        bounds: Bounds,
+        seed: [u8; 16],
+    ) -> Arc<Self> {
+        let table = Table { registry: Registry::new(bounds, seed), door: Door::Open };
+        Arc::new(Self {
+            ground: Arc::new(ground),
+            store,
+            work,
+            linger,
+            registry: Mutex::new(table),
+            readers: AtomicUsize::new(0),
+            calmer: Notify::new(),
+            busier: Notify::new(),
+        })
+    }
+
+    /// Starts an exec, or joins the one that this request started before. Returns once its
+    /// process exists. If the future is dropped, the start goes on.
+    pub async fn start(self: &Arc<Self>, start: Start) -> Result<(), StartError> {
+        let Start { id, fingerprint, spec, received } = start;
+        let admission = {
+            let mut table = self.registry.lock();
+            if table.door == Door::Closed && table.registry.find(&id).is_none() {
+                return Err(StartError::Closing(id));
+            }
+            let deadline = spec.timeout.and_then(|timeout| received.checked_add(timeout));
+            let make = || Arc::new(Exec::new(id.clone(), Listing::Listed, deadline, &self.store));
+            table.registry.admit(&id, fingerprint, make)
+        };
+        let exec = match admission {
+            Admission::New(exec) => {
+                tokio::spawn(run::run(self.clone(), exec.clone(), Box::new(spec)));
+                exec
+            }
+            Admission::Same(exec) => exec,
+            Admission::Conflict => return Err(StartError::Conflict(id)),
+            Admission::Forgotten => return Err(StartError::Forgotten(id)),
+            Admission::Full { limit } => return Err(StartError::Full { id, limit }),
+        };
+        exec.started().await.map_err(StartError::Failed)
+    }
+
+    /// Starts an exec that no client can name: the container's main command.
+    pub fn launch(self: &Arc<Self>, id: ExecId, spec: ExecSpec) -> Arc<Exec> {
+        let exec = Arc::new(Exec::new(id, Listing::Hidden, None, &self.store));
+        tokio::spawn(run::run(self.clone(), exec.clone(), Box::new(spec)));
+        exec
+    }
+
+    /// The exec of that id.
+    pub fn find(&self, id: &ExecId) -> Option<Arc<Exec>> {
+        self.registry.lock().registry.find(id)
+    }
+
+    /// Refuses new starts from now on; returns what is live.
+    pub fn close(&self) -> Vec<Arc<Exec>> {
+        let mut table = self.registry.lock();
+        table.door = Door::Closed;
+        table.registry.live_execs()
+    }
+
+    /// Whether starts and writes are still taken.
+    pub fn is_open(&self) -> bool {
+        self.registry.lock().door == Door::Open
+    }
+
+    /// Forgets finished execs that are too old.
+    pub fn expire(&self, now: Instant) {
+        let gone = self.registry.lock().registry.expire(now);
+        // Outside of the lock.
+        drop(gone);
+    }
+
+    /// Counts a reader for as long as the guard lives.
+    pub fn reading(self: &Arc<Self>) -> Reading {
+        self.readers.fetch_add(1, Ordering::Relaxed);
+        self.busier.notify_waiters();
+        Reading(self.clone())
+    }
+
+    /// Resolves when somebody begins to read. Cancel-safe.
+    pub async fn read_again(&self) {
+        self.busier.notified().await;
+    }
+
+    /// Resolves when nobody reads. Cancel-safe.
+    pub async fn unread(&self) {
+        loop {
+            let calmer = self.calmer.notified();
+            if self.readers.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            calmer.await;
+        }
+    }
+
+    /// Blocking work, shared by all.
+    pub fn work(&self) -> &Work {
+        &self.work
+    }
+
+    /// What every birth stands on.
+    pub fn ground(&self) -> &Arc<Ground> {
+        &self.ground
+    }
+
+    pub(super) fn linger(&self) -> (Duration, Duration) {
+        (self.linger.quiet, self.linger.longest)
+    }
+
+    pub(super) fn withdraw(&self, exec: &Exec) {
+        match exec.listing() {
+            Listing::Listed => self.registry.lock().registry.withdraw(exec.id()),
+            Listing::Hidden => {}
+        }
+    }
+
+    pub(super) fn finished(&self, exec: &Exec) {
+        match exec.listing() {
+            Listing::Listed => {}
+            Listing::Hidden => return,
+        }
+        let gone = {
+            let mut table = self.registry.lock();
+            let lost = table.registry.tombstones_lost();
+            let gone = table.registry.finish(exec.id(), Instant::now());
+            if lost == 0 && table.registry.tombstones_lost() > 0 {
+                tracing::warn!(
+                    "more execs a day than ids can be remembered: an old id could run again"
+                );
+            }
+            gone
+        };
+        // Outside of the lock.
+        drop(gone);
+    }
+}
+
+/// Counts as a reader while it lives.
+pub struct Reading(Arc<Engine>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.readers.fetch_sub(1, Ordering::Relaxed);
+        self.0.calmer.notify_waiters();
+    }
+}

@@ -1,0 +1,177 @@
+//! What others see of an exec: its life, its streams, its input. The exec's own task (`run`)
+//! alone changes its life; everybody else watches and gives orders.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+use super::{
+    input::Input,
+    spool::{Spool, Store},
+};
+use crate::core::{
+    ids::{ExecId, Stream},
+    life::Life,
+    outcome::{Cause, Outcome, StartFailure},
+};
+
+/// One run of a program, from its request until it is forgotten.
+pub struct Exec {
+    id: ExecId,
+    listing: Listing,
+    life: watch::Sender<Life>,
+    stdout: Arc<Spool>,
+    stderr: Arc<Spool>,
+    input: Input,
+    /// The newest order that its task has not yet taken.
+    order: Mutex<Option<Order>>,
+    ordered: Notify,
+    /// Streams that a pump fills; the others end with the process.
+    pumped: [AtomicBool; 2],
+    /// Processes of its tree that lived when its streams were last brought to an end.
+    survivors: AtomicUsize,
+}
+
+/// Whether clients can name an exec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listing {
+    /// Its id is the registry's.
+    Listed,
+    /// Its id is a name for the log: a client's exec may have the same one.
+    Hidden,
+}
+
+/// What an exec's task can be told to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Kill the tree, for this cause.
+    Kill(Cause),
+    /// Somebody else kills the tree; remember the cause.
+    Blame(Cause),
+}
+
+impl Exec {
+    /// An exec whose request came just now and may run until `deadline`.
+    pub(super) fn new(
+        id: ExecId,
+        listing: Listing,
+        deadline: Option<Instant>,
+        store: &Arc<Store>,
+    ) -> Self {
+        Self {
+            id,
+            listing,
+            life: watch::Sender::new(Life::new(deadline)),
+            stdout: store.spool(),
+            stderr: store.spool(),
+            input: Input::new(),
+            order: Mutex::new(None),
+            ordered: Notify::new(),
+            pumped: [AtomicBool::new(false), AtomicBool::new(false)],
+            survivors: AtomicUsize::new(0),
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &ExecId {
+        &self.id
+    }
+
+    pub(super) fn listing(&self) -> Listing {
+        self.listing
+    }
+
+    /// One of its output streams.
+    pub fn output(&self, stream: Stream) -> &Arc<Spool> {
+        match stream {
+            Stream::Stdout => &self.stdout,
+            Stream::Stderr => &self.stderr,
+        }
+    }
+
+    /// How many processes of its tree lived when its streams were brought to an end before
+    /// their end of file.
+    pub fn survivors(&self) -> usize {
+        self.survivors.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_survivors(&self, count: usize) {
+        self.survivors.store(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn pumped(&self, stream: Stream) {
+        self.pumped[stream as usize].store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_pumped(&self, stream: Stream) -> bool {
+        self.pumped[stream as usize].load(Ordering::Relaxed)
+    }
+
+    /// Its input.
+    pub fn input(&self) -> &Input {
+        &self.input
+    }
+
+    /// How it ended, if it has.
+    pub fn poll(&self) -> Result<Option<Outcome>, StartFailure> {
+        let life = self.life.borrow();
+        life.failure().map_or(Ok(life.outcome()), |failure| Err(failure.clone()))
+    }
+
+    /// Resolves when its process exists or could not be made. Cancel-safe.
+    pub async fn started(&self) -> Result<(), StartFailure> {
+        self.when(|life| !life.is_starting()).await;
+        self.poll().map(|_| ())
+    }
+
+    /// Resolves when its process has ended, or could not be made. Cancel-safe.
+    pub async fn ended(&self) -> Result<Outcome, StartFailure> {
+        loop {
+            self.when(|life| life.outcome().is_some() || life.failure().is_some()).await;
+            if let Some(outcome) = self.poll()? {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    /// Tells its task to do something. Without effect once the exec has ended.
+    pub fn order(&self, order: Order) {
+        *self.order.lock() = Some(order);
+        self.ordered.notify_one();
+    }
+
+    /// The next order. Cancel-safe: an order is taken in the step in which it is returned.
+    pub(super) async fn next_order(&self) -> Order {
+        loop {
+            if let Some(order) = self.order.lock().take() {
+                return order;
+            }
+            self.ordered.notified().await;
+        }
+    }
+
+    /// Changes its life; only its task calls this.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Life) -> T) -> T {
+        let mut result = None;
+        self.life.send_modify(|life| result = Some(change(life)));
+        result.expect("send_modify calls its argument")
+    }
+
+    /// When its deadline has to be looked at.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.life.borrow().deadline()
+    }
+
+    async fn when(&self, condition: impl Fn(&Life) -> bool) {
+        let mut life = self.life.subscribe();
+        let waited = life.wait_for(condition).await;
+        waited.expect("the sender lives in `self`");
+    }
+}

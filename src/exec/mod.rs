@@ -1,0 +1,25 @@
+//! What runs execs: one task owns one exec.
+//!
+//! A [`birth`] makes the process, the exec's own task (`run`) sees it to its end, and everybody
+//! else watches its [`handle`]. A [`store`] holds the [`spool`]s, one a stream; a [`pump`] moves
+//! a pipe or terminal into its spool, a [`reader`] reads it from any offset, and [`input`] is
+//! written by offset. The [`engine`] is the table of all of it.
+
+pub mod birth;
+mod disk;
+pub mod engine;
+pub mod handle;
+pub mod input;
+mod kept;
+mod linger;
+pub mod pump;
+pub mod reader;
+mod room;
+mod run;
+pub mod secrets;
+pub mod spool;
+pub mod store;
+mod tail;
+
+#[cfg(test)]
+mod spool_tests;

@@ -1,0 +1,164 @@
+//! The task that owns one exec, from its request until its streams are at their end.
+//!
+//! It alone changes the exec's life. The handlers of RPCs may be dropped at any moment; nothing
+//! of an exec depends on one.
+//!
+//! Three facts have three moments: the process exited (published at once: Wait and Poll answer);
+//! its streams reached end of file or came to rest (`linger`); and nothing of its tree is left,
+//! which nobody waits for: a normal exit kills nothing.
+
+use std::{io, sync::Arc, time::Instant};
+
+use super::{
+    birth::{Born, Ends, Inlet, birth},
+    engine::Engine,
+    handle::{Exec, Order},
+    linger, pump,
+};
+use crate::{
+    core::{
+        failure::Kind,
+        ids::Stream,
+        life::Effect,
+        outcome::{ExitStatus, Stage, StartFailure},
+        spec::ExecSpec,
+    },
+    os::{
+        reap::Exit,
+        tree::{Leader, Tree},
+        work::Share,
+    },
+};
+
+/// What happened to a running exec.
+enum Event {
+    Exited(ExitStatus),
+    Deadline,
+    Ordered(Order),
+}
+
+/// Runs `exec` from start to end.
+pub(super) async fn run(engine: Arc<Engine>, exec: Arc<Exec>, spec: Box<ExecSpec>) {
+    let ground = engine.ground().clone();
+    let merged = spec.argv.program().to_string_lossy().into_owned();
+    let born = engine.work().run(Share::Spawn, move || birth(&ground, &spec)).await;
+    let connected = born.and_then(|born| {
+        let Born { exit, tree, ends } = born;
+        match connect(&engine, &exec, ends) {
+            Ok(()) => Ok((exit, tree)),
+            Err(error) => {
+                // The process exists but cannot be heard: end it as if it had never been.
+                let left = tree.sweep(Leader::Alive);
+                tracing::warn!(exec = %exec.id(), ?left, "ending a process without streams: {error}");
+                Err(unheard(merged, &error))
+            }
+        }
+    });
+    let (exit, tree) = match connected {
+        Ok(connected) => connected,
+        Err(failure) => return fail(&engine, &exec, failure),
+    };
+    exec.change(|life| life.born());
+    let tree = Arc::new(tree);
+    supervise(&engine, &exec, &tree, exit).await;
+    let exited = Instant::now();
+    exec.input().finish();
+    // The exit was told before: whoever waits for it does not wait for this.
+    tree.release();
+    linger::end_streams(&engine, &exec, &tree, exited).await;
+    engine.finished(&exec);
+    tree.release();
+}
+
+/// Starts the pumps, and hands the input to whoever writes it.
+fn connect(engine: &Engine, exec: &Exec, ends: Ends) -> io::Result<()> {
+    let terminal = matches!(ends.input, Inlet::Terminal(_));
+    match ends.input {
+        Inlet::None => {}
+        Inlet::Pipe(pipe) => exec.input().attach_pipe(pipe),
+        Inlet::Terminal(master) => exec.input().attach_terminal(master),
+    }
+    let source = if terminal { pump::Source::Pty } else { pump::Source::Pipe };
+    for (stream, end) in [(Stream::Stdout, ends.stdout), (Stream::Stderr, ends.stderr)] {
+        if let Some(end) = end {
+            pump::start(end, source, exec.output(stream).clone(), engine.work().clone())?;
+            exec.pumped(stream);
+        }
+    }
+    Ok(())
+}
+
+fn unheard(program: String, error: &io::Error) -> StartFailure {
+    StartFailure {
+        stage: Stage::Descriptors,
+        value: program,
+        reason: error.to_string(),
+        errno: error.raw_os_error(),
+    }
+}
+
+/// A start that failed for want of something that may come back leaves its id free: nothing ran,
+/// and a client that is told to try again must be able to. Any other failure is an outcome.
+fn fail(engine: &Engine, exec: &Arc<Exec>, failure: StartFailure) {
+    for stream in [Stream::Stdout, Stream::Stderr] {
+        exec.output(stream).close();
+    }
+    let passing = failure.kind() == Kind::Exhausted;
+    if passing {
+        engine.withdraw(exec);
+    }
+    exec.change(|life| life.failed(failure));
+    if !passing {
+        engine.finished(exec);
+    }
+}
+
+/// Follows the process until it has ended, and ends its tree when that is due.
+async fn supervise(engine: &Engine, exec: &Arc<Exec>, tree: &Arc<Tree>, mut exit: Exit) {
+    loop {
+        let deadline = exec.deadline();
+        let event = tokio::select! {
+            biased;
+            status = &mut exit => match status {
+                Ok(status) => Event::Exited(status),
+                // The reaper lives as long as the process.
+                Err(_) => return,
+            },
+            () = at(deadline) => Event::Deadline,
+            order = exec.next_order() => Event::Ordered(order),
+        };
+        let effect = match event {
+            Event::Exited(status) => {
+                return exec.change(|life| life.exited(status));
+            }
+            Event::Deadline => exec.change(|life| life.tick(Instant::now())),
+            Event::Ordered(Order::Kill(cause)) => exec.change(|life| life.end(cause)),
+            Event::Ordered(Order::Blame(cause)) => {
+                exec.change(|life| life.end(cause));
+                Effect::None
+            }
+        };
+        match effect {
+            Effect::Sweep => sweep(engine, exec, tree),
+            Effect::None => {}
+        }
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Kills the tree in the background; the exit is noticed like any other.
+fn sweep(engine: &Engine, exec: &Arc<Exec>, tree: &Arc<Tree>) {
+    let (work, tree, id) = (engine.work().clone(), tree.clone(), exec.id().clone());
+    tokio::spawn(async move {
+        let swept = work.run(Share::Scan, move || tree.sweep(Leader::Alive)).await;
+        if !swept.left.is_empty() {
+            tracing::warn!(exec = %id, left = ?swept.left, "some of the tree could not be killed");
+        }
+    });
+}

@@ -1,0 +1,24 @@
+//! Doorward: the agent inside a sandbox container.
+//!
+//! The layers, each using only the ones above it in this list (`tests/tidy.rs` holds them to it):
+//!
+//! - [`wire`] is the contract: generated types and how their bytes become values.
+//! - [`core`] decides: no clock, no task, no descriptor, no I/O.
+//! - [`os`] speaks to the kernel; the only unsafe code.
+//! - [`exec`] runs execs: pumps, spools, readers, input.
+//! - [`doors`] speak to clients: one file or folder a protocol.
+//! - [`agent`] puts it together: configuration, PID 1 duties, shutdown order.
+//! - [`client`] is the library that others link; [`cli`] the command for people. Both stand on
+//!   the other side of the wire and use only [`core`] and the wire types.
+
+#![deny(clippy::unwrap_used)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod agent;
+pub mod cli;
+pub mod client;
+pub mod core;
+pub mod doors;
+pub mod exec;
+pub mod os;
+pub mod wire;

@@ -1,0 +1,184 @@
+//! Joins the command line and the agent: `serve` is the agent, `exec` without an address gets
+//! one embedded.
+
+use std::{
+    env,
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use clap::{Parser, Subcommand};
+use doorward::{
+    agent::{
+        self, Agent,
+        config::{Config, EXIT_CONFIG, ServeArgs},
+        log,
+    },
+    cli::exec::{self, EXIT_OWN, ExecArgs, Kind, Place},
+    client::{Address, Options, random_id},
+};
+use tokio::sync::Notify;
+
+/// The agent inside a sandbox container: runs commands there, keeps their output by offset, and
+/// never loses a byte of it silently.
+#[derive(Parser)]
+#[command(name = "doorward", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve as the agent of this container.
+    Serve(Box<ServeArgs>),
+    /// Run one command through an agent; without an address, through one that comes with it.
+    Exec(Box<ExecArgs>),
+}
+
+fn main() -> ExitCode {
+    agent::first_act();
+    match Cli::try_parse() {
+        Ok(Cli { command: Command::Serve(args) }) => serve(*args),
+        Ok(Cli { command: Command::Exec(args) }) => exec(*args),
+        Err(error) => misused(&error),
+    }
+}
+
+/// Help and version are what was asked for; any other failure to read the command line has the
+/// exit code that the subcommand has for its own failures.
+fn misused(error: &clap::Error) -> ExitCode {
+    // Who closed our output does not want to read it.
+    let _ = error.print();
+    let subcommand = env::args_os().nth(1);
+    match subcommand.as_ref().and_then(|name| name.to_str()) {
+        _ if !error.use_stderr() => ExitCode::SUCCESS,
+        Some("serve") => ExitCode::from(EXIT_CONFIG),
+        Some("exec") => ExitCode::from(EXIT_OWN),
+        Some(_) | None => ExitCode::from(2),
+    }
+}
+
+fn serve(args: ServeArgs) -> ExitCode {
+    let config = match Config::from_args(args) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            for mistake in mistakes {
+                eprintln!("doorward: {mistake}");
+            }
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    let lines = log::start(&config.log);
+    let runtime = match agent::runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("doorward: failed to start a runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(async {
+        let agent = match Agent::set_up(config).await {
+            Ok(agent) => agent,
+            Err(error) => {
+                lines.say(&format!("doorward: failed to {error}"));
+                return EXIT_CONFIG;
+            }
+        };
+        lines.say(&format!("doorward: listening on {}", agent.addresses().join(", ")));
+        agent.serve(std::future::pending()).await
+    });
+    // Work that blocks in a dead mount is left behind.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+fn exec(args: ExecArgs) -> ExitCode {
+    let code = agent::runtime().map(|runtime| {
+        let code = runtime.block_on(async {
+            match args.remote() {
+                Some(place) => exec::run(args, place).await,
+                None => exec_embedded(args).await,
+            }
+        });
+        runtime.shutdown_background();
+        code
+    });
+    ExitCode::from(code.unwrap_or_else(|error| {
+        eprintln!("doorward: failed to start a runtime: {error}");
+        EXIT_OWN
+    }))
+}
+
+async fn exec_embedded(args: ExecArgs) -> u8 {
+    let embedded = match Private::directory() {
+        Ok(private) => embedded(&private).await.map(|agent| (agent, private)),
+        Err(error) => Err(format!("make a private directory: {error}")),
+    };
+    let (agent, private) = match embedded {
+        Ok(embedded) => embedded,
+        Err(reason) => {
+            eprintln!("doorward: failed to {reason}");
+            return EXIT_OWN;
+        }
+    };
+    let end = Arc::new(Notify::new());
+    let asked = end.clone();
+    let serving = tokio::spawn(agent.serve(async move { asked.notified().await }));
+    let ask = end.clone();
+    let place = Place {
+        options: Options::new(Address::Unix(private.socket()), ""),
+        kind: Kind::Embedded(Box::new(move || ask.notify_one())),
+    };
+    let code = exec::run(args, place).await;
+    end.notify_one();
+    // It ends in time by itself; an error would be a panic that was reported.
+    let _ = serving.await;
+    code
+}
+
+/// An agent for one command, on a socket that only this user reaches.
+async fn embedded(private: &Private) -> Result<Agent, String> {
+    let config = Config::from_args(ServeArgs {
+        listen: vec![format!("unix://{}", private.socket().display())],
+        state_dir: private.0.join("state").into(),
+        log: "error".into(),
+        disable: env::var("DOORWARD_DISABLE").unwrap_or_default(),
+        ..ServeArgs::defaults()
+    });
+    let config = config.map_err(|mistakes| mistakes.join("; "))?;
+    log::start(&config.log);
+    Agent::set_up(config).await.map_err(|error| error.to_string())
+}
+
+/// A directory that only we can enter, removed with all that is in it when it is dropped.
+struct Private(PathBuf);
+
+impl Private {
+    fn directory() -> io::Result<Self> {
+        let name = format!("doorward-{}", random_id());
+        let make = |parent: &Path| {
+            let path = parent.join(&name);
+            DirBuilder::new().mode(0o700).create(&path).map(|()| Self(path))
+        };
+        // A socket's path has a hundred bytes at most.
+        let temporary = env::temp_dir();
+        let short = temporary.as_os_str().len() < 50;
+        if short { make(&temporary) } else { make(Path::new("/tmp")) }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.join("agent.sock")
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        // Nothing in it is needed; what stays is a few bytes in a temporary directory.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,117 @@
+//! Finds the cgroup (v2) that we are in, and whether others can be made beneath it.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process,
+};
+
+use crate::os::features::Feature;
+
+/// Whether we can make cgroups with cgroup.kill beneath our own.
+pub(in crate::os) fn probe() -> Feature {
+    match try_one() {
+        Ok(()) => Feature::Have,
+        Err(reason) => Feature::Missing(reason),
+    }
+}
+
+/// Makes one, looks for cgroup.kill in it, and removes it.
+fn try_one() -> Result<(), String> {
+    let own = locate()?;
+    let trial = own.join(format!("doorward-probe-{}", process::id()));
+    fs::create_dir(&trial).map_err(|error| format!("make {}: {error}", trial.display()))?;
+    let kill = trial.join("cgroup.kill");
+    let found = fs::metadata(&kill).map_err(|error| format!("find {}: {error}", kill.display()));
+    fs::remove_dir(&trial).map_err(|error| format!("remove {}: {error}", trial.display()))?;
+    found.map(|_| ())
+}
+
+/// The directory of the cgroup v2 that we are in, also where v1 hierarchies stand beside it.
+pub(super) fn locate() -> Result<PathBuf, String> {
+    let read =
+        |path: &str| fs::read_to_string(path).map_err(|error| format!("read {path}: {error}"));
+    let own = read("/proc/self/cgroup")?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::"));
+    let own = own.ok_or("no cgroup v2 hierarchy")?;
+    let mounts = read("/proc/self/mountinfo")?;
+    let mut reason = String::from("no cgroup v2 hierarchy is mounted");
+    for directory in mounts.lines().filter_map(parse_mount).filter_map(|mount| mount.find(own)) {
+        match holds_us(&directory) {
+            Ok(true) => return Ok(directory),
+            Ok(false) => reason = format!("{} is not our cgroup", directory.display()),
+            Err(error) => reason = format!("read {}: {error}", directory.display()),
+        }
+    }
+    Err(reason)
+}
+
+fn holds_us(directory: &Path) -> io::Result<bool> {
+    let own = process::id().to_string();
+    Ok(fs::read_to_string(directory.join("cgroup.procs"))?.lines().any(|pid| pid == own))
+}
+
+/// Where a part of the cgroup v2 tree is mounted.
+#[derive(Debug, PartialEq, Eq)]
+struct CgroupMount {
+    /// The cgroup that is mounted.
+    root: String,
+    /// The directory where it is.
+    point: PathBuf,
+}
+
+impl CgroupMount {
+    /// The directory of this cgroup, if it lies in this mount.
+    fn find(&self, cgroup: &str) -> Option<PathBuf> {
+        let inner = match self.root.as_str() {
+            "/" => cgroup,
+            root => cgroup.strip_prefix(root)?,
+        };
+        match inner.trim_start_matches('/') {
+            "" => Some(self.point.clone()),
+            inner => Some(self.point.join(inner)),
+        }
+    }
+}
+
+/// Takes a line of /proc/self/mountinfo (proc_pid_mountinfo(5)) that mounts cgroup v2.
+fn parse_mount(line: &str) -> Option<CgroupMount> {
+    let (mount, source) = line.split_once(" - ")?;
+    if source.split(' ').next()? != "cgroup2" {
+        return None;
+    }
+    let mut fields = mount.split(' ').skip(3);
+    let root = unescape(fields.next()?);
+    let point = unescape(fields.next()?).into();
+    Some(CgroupMount { root, point })
+}
+
+/// Undoes the kernel's octal escapes of space, tab, newline and backslash.
+fn unescape(field: &str) -> String {
+    [(r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\")]
+        .iter()
+        .fold(field.to_string(), |field, (from, to)| field.replace(from, to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_of_cgroup_v2_and_where_a_cgroup_lies_in_them() {
+        let line = "29 23 0:26 /docker/ab /sys/fs/a\\040b rw,nosuid shared:4 - cgroup2 cgroup2 rw";
+        let mount = parse_mount(line).unwrap();
+        assert_eq!(mount, CgroupMount { root: "/docker/ab".into(), point: "/sys/fs/a b".into() });
+        assert_eq!(mount.find("/docker/ab"), Some("/sys/fs/a b".into()));
+        assert_eq!(mount.find("/docker/ab/c/d"), Some("/sys/fs/a b/c/d".into()));
+        assert_eq!(mount.find("/other"), None);
+        let whole = CgroupMount { root: "/".into(), point: "/sys/fs/cgroup".into() };
+        assert_eq!(whole.find("/"), Some("/sys/fs/cgroup".into()));
+        assert_eq!(whole.find("/x"), Some("/sys/fs/cgroup/x".into()));
+        for other in
+            ["", "29 23 0:26 / /sys rw - tmpfs tmpfs rw", "a - cgroup2", "29 - cgroup2 x y"]
+        {
+            assert_eq!(parse_mount(other), None, "{other}");
+        }
+    }
+}

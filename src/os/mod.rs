@@ -1,0 +1,22 @@
+//! What speaks to the kernel: starting and reaping processes, terminals, signals, process trees,
+//! paths beneath a directory descriptor. The only unsafe code of the crate is here.
+
+pub mod cgroup;
+#[allow(unsafe_code)]
+pub mod descriptors;
+#[allow(unsafe_code)]
+pub mod features;
+pub mod label;
+#[allow(unsafe_code)]
+pub mod proc;
+pub mod pty;
+#[allow(unsafe_code)]
+pub mod ready;
+#[allow(unsafe_code)]
+pub mod reap;
+pub mod rooted;
+#[allow(unsafe_code)]
+pub mod spawn;
+pub mod tree;
+pub mod user;
+pub mod work;

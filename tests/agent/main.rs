@@ -1,0 +1,29 @@
+//! Drives the built binary over real sockets, one module a subject.
+//!
+//! `DOORWARD_DISABLE` is inherited by the agents that are started here: the same tests run a
+//! second time with the kernel's newer features taken away.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+mod access;
+mod command;
+mod containers;
+mod cuts;
+mod entrypoint;
+mod environment;
+mod escapes;
+mod gvisor;
+mod input;
+mod leftovers;
+mod life;
+mod output;
+mod proxy;
+mod python;
+mod refusals;
+mod repeats;
+mod safety;
+mod shutdown;
+mod spools;
+mod terminal;
