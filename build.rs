@@ -4,7 +4,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use protox::prost::Message;
 
-const PROTOS: [&str; 2] = ["modal/client.proto", "modal/task_command_router.proto"];
+const PROTOS: [&str; 3] =
+    ["modal/client.proto", "modal/task_command_router.proto", "doorward/v1/control.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

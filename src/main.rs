@@ -18,7 +18,10 @@ use doorward::{
         config::{Config, EXIT_CONFIG, ServeArgs},
         log,
     },
-    cli::exec::{self, EXIT_OWN, ExecArgs, Kind, Place},
+    cli::{
+        self,
+        exec::{self, EXIT_OWN, ExecArgs, Kind, Place},
+    },
     client::{Address, Options, random_id},
 };
 use tokio::sync::Notify;
@@ -38,6 +41,28 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// Run one command through an agent; without an address, through one that comes with it.
     Exec(Box<ExecArgs>),
+    /// An interactive shell in a terminal, which survives a broken link.
+    Shell(Box<cli::shell::ShellArgs>),
+    /// Come back to an exec's terminal or streams.
+    Attach(Box<cli::attach::AttachArgs>),
+    /// List execs.
+    Ps(Box<cli::ps::PsArgs>),
+    /// All about one exec.
+    Inspect(Box<cli::inspect::InspectArgs>),
+    /// Forget an ended exec and free its output.
+    Rm(Box<cli::rm::RmArgs>),
+    /// Print an exec's output.
+    Logs(Box<cli::logs::LogsArgs>),
+    /// Wait for execs to end.
+    Wait(Box<cli::wait::WaitArgs>),
+    /// Send a signal to an exec, or end it.
+    Kill(Box<cli::kill::KillArgs>),
+    /// Copy files and directories in and out.
+    Cp(Box<cli::cp::CpArgs>),
+    /// Watch execs: state, processor, memory, output.
+    Top(Box<cli::top::TopArgs>),
+    /// Say what the kernel offers, what was chosen, and what does not work.
+    Doctor(Box<cli::doctor::DoctorArgs>),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +70,17 @@ fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(Cli { command: Command::Serve(args) }) => serve(*args),
         Ok(Cli { command: Command::Exec(args) }) => exec(*args),
+        Ok(Cli { command: Command::Shell(args) }) => remote(cli::shell::run(*args)),
+        Ok(Cli { command: Command::Attach(args) }) => remote(cli::attach::run(*args)),
+        Ok(Cli { command: Command::Ps(args) }) => remote(cli::ps::run(*args)),
+        Ok(Cli { command: Command::Inspect(args) }) => remote(cli::inspect::run(*args)),
+        Ok(Cli { command: Command::Rm(args) }) => remote(cli::rm::run(*args)),
+        Ok(Cli { command: Command::Logs(args) }) => remote(cli::logs::run(*args)),
+        Ok(Cli { command: Command::Wait(args) }) => remote(cli::wait::run(*args)),
+        Ok(Cli { command: Command::Kill(args) }) => remote(cli::kill::run(*args)),
+        Ok(Cli { command: Command::Cp(args) }) => remote(cli::cp::run(*args)),
+        Ok(Cli { command: Command::Top(args) }) => remote(cli::top::run(*args)),
+        Ok(Cli { command: Command::Doctor(args) }) => remote(cli::doctor::run(*args)),
         Err(error) => misused(&error),
     }
 }
@@ -110,6 +146,19 @@ fn exec(args: ExecArgs) -> ExitCode {
     });
     ExitCode::from(code.unwrap_or_else(|error| {
         eprintln!("doorward: failed to start a runtime: {error}");
+        EXIT_OWN
+    }))
+}
+
+/// Runs a command of ours that only talks to an agent. What goes wrong is told on standard error.
+fn remote(command: impl Future<Output = anyhow::Result<u8>>) -> ExitCode {
+    let code = agent::runtime().map_err(anyhow::Error::from).and_then(|runtime| {
+        let code = runtime.block_on(command);
+        runtime.shutdown_background();
+        code
+    });
+    ExitCode::from(code.unwrap_or_else(|error| {
+        eprintln!("doorward: failed to {error:#}");
         EXIT_OWN
     }))
 }

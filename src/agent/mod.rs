@@ -27,6 +27,7 @@ use crate::{
         registry::Bounds,
     },
     doors::{
+        control::Control,
         health::Health,
         listen::Listener,
         route::Router,
@@ -115,7 +116,8 @@ impl Agent {
         let seen = entrypoint.clone().map_or(Entrypoint::None, Entrypoint::Command);
         let door =
             TaskCommandRouter::new(engine.clone(), config.task_id.as_deref(), seen, readiness);
-        let (router, health) = Router::new(door).await;
+        let control = Control::new(engine.clone(), config.task_id.as_deref());
+        let (router, health) = Router::new(door, control).await;
         let everything = Arc::new(everything);
         Ok(Self { config, engine, store, listeners, router, health, entrypoint, ready, everything })
     }

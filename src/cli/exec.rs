@@ -1,10 +1,8 @@
 //! `doorward exec`: one command through an agent, its streams to ours, its code as ours.
 
 use std::{
-    env,
     io::{self, stderr, stdin, stdout},
     os::fd::{AsFd, OwnedFd},
-    path::PathBuf,
     time::Duration,
 };
 
@@ -13,11 +11,12 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
+    connect::Connection,
     streams::{CopyError, feed, print},
     terminal::{self, Raw},
 };
 use crate::{
-    client::{Address, Client, Command, Options, Terminal, Token, random_id},
+    client::{Client, Command, Options, Terminal, random_id},
     core::{ids::Stream, outcome::ExitStatus},
 };
 
@@ -35,18 +34,8 @@ const EXIT_NO_READER: u8 = 128 + 13;
     the command that failed."
 )]
 pub struct ExecArgs {
-    /// The agent: http://, https://, tcp:// or unix://; without it, one is embedded
-    #[arg(long, value_name = "URL", env = "DOORWARD_ADDRESS")]
-    address: Option<Address>,
-    /// A file with the token; the token itself can be in DOORWARD_TOKEN
-    #[arg(long, value_name = "FILE", env = "DOORWARD_TOKEN_FILE")]
-    token_file: Option<PathBuf>,
-    /// Certificates (PEM) that the agent's may be signed by, in place of the system's
-    #[arg(long, value_name = "FILE", env = "DOORWARD_CA")]
-    ca: Option<PathBuf>,
-    /// The task that the agent serves
-    #[arg(long, value_name = "ID", env = "DOORWARD_TASK_ID", default_value = "")]
-    task_id: String,
+    #[command(flatten)]
+    connection: Connection,
     /// The exec's id: the same id with the same command is the same exec [default: a random one]
     #[arg(long, value_name = "ID")]
     id: Option<String>,
@@ -93,14 +82,8 @@ pub enum Kind {
 impl ExecArgs {
     /// The agent that the arguments name, if they name one.
     pub fn remote(&self) -> Option<Place> {
-        let address = self.address.clone()?;
-        let token = match (&self.token_file, env::var("DOORWARD_TOKEN")) {
-            (Some(path), _) => Token::File(path.clone()),
-            (None, Ok(token)) => Token::Text(token),
-            (None, Err(_)) => Token::None,
-        };
-        let (task_id, ca) = (self.task_id.clone(), self.ca.clone());
-        Some(Place { options: Options { address, task_id, token, ca }, kind: Kind::Remote })
+        let options = self.connection.named()?;
+        Some(Place { options, kind: Kind::Remote })
     }
 
     fn command(&self) -> Command {
@@ -246,7 +229,7 @@ fn own(stream: impl AsFd) -> io::Result<OwnedFd> {
 }
 
 fn our_terminal() -> Terminal {
-    let text = |name| env::var(name).unwrap_or_default();
+    let text = |name| std::env::var(name).unwrap_or_default();
     let (rows, columns) = terminal::size();
     Terminal {
         rows,
@@ -296,7 +279,7 @@ mod tests {
         let place = parse("--address tcp://[::1]:5 --token-file /t --task-id x -- true").unwrap();
         let place = place.remote().unwrap();
         assert_eq!(place.options.address.to_string(), "http://[::1]:5");
-        assert!(matches!(place.options.token, Token::File(_)));
+        assert!(matches!(place.options.token, crate::client::Token::File(_)));
         assert!(matches!(place.kind, Kind::Remote));
     }
 

@@ -41,6 +41,8 @@ pub enum ClientError {
         /// The first one that is still there, where the agent says so.
         first: Option<u64>,
     },
+    /// The call needs `doorward.v1.Control`, and the agent is one without it.
+    NoControl,
     /// The agent answered with what no agent should.
     Protocol(String),
     /// The source of an upload failed.
@@ -69,6 +71,9 @@ impl fmt::Display for ClientError {
             Self::Dropped { asked, first: None } => {
                 write!(f, "read from byte {asked}: it is not kept")
             }
+            Self::NoControl => f.write_str(
+                "use this agent so: it has no doorward.v1.Control service, it is no Doorward or an old one",
+            ),
             Self::Protocol(what) => write!(f, "understand the agent: {what}"),
             Self::Source(error) => write!(f, "read the input: {error}"),
         }

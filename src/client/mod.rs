@@ -22,6 +22,7 @@
 mod address;
 mod calls;
 mod command;
+mod control;
 mod error;
 mod link;
 mod output;
@@ -32,6 +33,7 @@ mod stdin;
 pub use address::{Address, AddressError};
 pub use calls::{Client, Options, Token};
 pub use command::{Command, Output, Terminal, random_id};
+pub use control::Control;
 pub use error::ClientError;
 pub use output::{OutputEnd, OutputReader};
 pub use stdin::{Source, StdinWriter};

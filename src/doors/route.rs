@@ -11,7 +11,10 @@ use http::{Request, Response};
 use tonic::body::Body;
 use tower_service::Service;
 
-use super::{health::Health, reflect, status::status, task_command_router::TaskCommandRouter};
+use super::{
+    control::Control, health::Health, reflect, status::status,
+    task_command_router::TaskCommandRouter,
+};
 use crate::core::failure::Kind;
 
 /// A service with its type forgotten; requests are few bytes next to what they cause.
@@ -57,11 +60,12 @@ impl Clone for Boxed {
 }
 
 impl Router {
-    /// Routes to `door`, health and reflection. The handle changes what health says.
-    pub async fn new(door: TaskCommandRouter) -> (Self, Health) {
+    /// Routes to `door`, `control`, health and reflection. The handle changes what health says.
+    pub async fn new(door: TaskCommandRouter, control: Control) -> (Self, Health) {
         let (health, health_service) = super::health::service().await;
         let services: Vec<(&'static str, Boxed)> = vec![
             ("/modal.task_command_router.TaskCommandRouter/", Box::new(door.service())),
+            ("/doorward.v1.Control/", Box::new(control.service())),
             (HEALTH, Box::new(health_service)),
             ("/grpc.reflection.v1.ServerReflection/", Box::new(reflect::v1())),
             ("/grpc.reflection.v1alpha.ServerReflection/", Box::new(reflect::v1alpha())),

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Instant,
@@ -16,10 +16,13 @@ use super::{
     input::Input,
     spool::{Spool, Store},
 };
-use crate::core::{
-    ids::{ExecId, Stream},
-    life::Life,
-    outcome::{Cause, Outcome, StartFailure},
+use crate::{
+    core::{
+        ids::{ExecId, Stream},
+        life::Life,
+        outcome::{Cause, Outcome, StartFailure},
+    },
+    os::tree::Tree,
 };
 
 /// One run of a program, from its request until it is forgotten.
@@ -37,6 +40,10 @@ pub struct Exec {
     pumped: [AtomicBool; 2],
     /// Processes of its tree that lived when its streams were last brought to an end.
     survivors: AtomicUsize,
+    /// All that came of it; there once its process exists.
+    tree: OnceLock<Arc<Tree>>,
+    /// Who asked for its end first.
+    cancelled_by: OnceLock<Arc<str>>,
 }
 
 /// Whether clients can name an exec.
@@ -76,6 +83,8 @@ impl Exec {
             ordered: Notify::new(),
             pumped: [AtomicBool::new(false), AtomicBool::new(false)],
             survivors: AtomicUsize::new(0),
+            tree: OnceLock::new(),
+            cancelled_by: OnceLock::new(),
         }
     }
 
@@ -112,6 +121,26 @@ impl Exec {
 
     pub(super) fn is_pumped(&self, stream: Stream) -> bool {
         self.pumped[stream as usize].load(Ordering::Relaxed)
+    }
+
+    /// All processes that came of it; none before its own exists.
+    pub fn tree(&self) -> Option<&Arc<Tree>> {
+        self.tree.get()
+    }
+
+    pub(super) fn rooted(&self, tree: Arc<Tree>) {
+        // A process is born once.
+        let _ = self.tree.set(tree);
+    }
+
+    /// Who asked for its end, if anybody did; the first one.
+    pub fn cancelled_by(&self) -> Option<&str> {
+        self.cancelled_by.get().map(|who| &**who)
+    }
+
+    /// Remembers who asks for its end, unless somebody did before.
+    pub fn note_cancel(&self, who: Arc<str>) {
+        let _ = self.cancelled_by.set(who);
     }
 
     /// Its input.

@@ -58,8 +58,9 @@ pub(super) async fn run(engine: Arc<Engine>, exec: Arc<Exec>, spec: Box<ExecSpec
         Ok(connected) => connected,
         Err(failure) => return fail(&engine, &exec, failure),
     };
-    exec.change(|life| life.born());
     let tree = Arc::new(tree);
+    exec.rooted(tree.clone());
+    exec.change(|life| life.born());
     supervise(&engine, &exec, &tree, exit).await;
     let exited = Instant::now();
     exec.input().finish();

@@ -21,6 +21,15 @@ pub mod modal {
     }
 }
 
+/// The generated modules of our own packages.
+#[allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::all)]
+pub mod doorward {
+    /// The Control service and its messages.
+    pub mod v1 {
+        tonic::include_proto!("doorward.v1");
+    }
+}
+
 /// The descriptors of all of it, encoded as a `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 

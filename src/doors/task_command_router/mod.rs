@@ -15,12 +15,9 @@ use http::Response;
 use tonic::{Status, body::Body};
 
 use self::read::{Offsets, Output};
-use super::{chunks, request::single_request, status::status, unsent::Unsent};
+use super::{chunks, lookup::Task, request::single_request, status::status, unsent::Unsent};
 use crate::{
-    core::{
-        failure::Kind,
-        ids::{ExecId, Stream},
-    },
+    core::{failure::Kind, ids::Stream},
     exec::{engine::Engine, handle::Exec},
     wire::modal::task_command_router::{
         SandboxStdioFileDescriptor, SandboxStdioReadV2Request, TaskExecStdioFileDescriptor,
@@ -45,7 +42,7 @@ pub type Ready = tokio::sync::watch::Receiver<Option<f64>>;
 pub struct TaskCommandRouter {
     engine: Arc<Engine>,
     /// The one task it serves; none: any.
-    task: Option<Arc<str>>,
+    task: Task,
     entrypoint: Entrypoint,
     ready: Ready,
     unsent: Arc<Unsent>,
@@ -59,7 +56,7 @@ impl TaskCommandRouter {
         entrypoint: Entrypoint,
         ready: Ready,
     ) -> Self {
-        Self { engine, task: task.map(Arc::from), entrypoint, ready, unsent: Unsent::new() }
+        Self { engine, task: Task::new(task), entrypoint, ready, unsent: Unsent::new() }
     }
 
     /// The RPCs that tonic encodes.
@@ -109,20 +106,12 @@ impl TaskCommandRouter {
     }
 
     fn check_task(&self, task: &str) -> Result<(), Status> {
-        match &self.task {
-            Some(ours) if **ours != *task => {
-                Err(status(Kind::Unknown, format_args!("no task {task:?} here")))
-            }
-            Some(_) | None => Ok(()),
-        }
+        self.task.check(task)
     }
 
     /// Finds an exec of this task.
     fn exec(&self, task: &str, id: &str) -> Result<Arc<Exec>, Status> {
-        self.check_task(task)?;
-        let id = ExecId::parse(id).map_err(|error| status(Kind::Invalid, error))?;
-        let unknown = || status(Kind::Unknown, format_args!("no exec {id} here"));
-        self.engine.find(&id).ok_or_else(unknown)
+        self.task.exec(&self.engine, task, id)
     }
 
     fn entrypoint(&self) -> Result<Arc<Exec>, Status> {

@@ -359,6 +359,11 @@ pub(super) mod tests {
         child.kill().unwrap();
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         rustix::process::waitid(WaitId::Pid(Pid::from_child(&child)), options).unwrap();
+        // Its end can be awaited a moment before it has left the cgroup.
+        while fs::read_to_string(format!("{place}/cgroup.events")).unwrap().contains("populated 1")
+        {
+            std::thread::yield_now();
+        }
         let again = pool.take().unwrap();
         assert_eq!(again.number, first);
         assert!(!fs::exists(format!("{place}/inner")).unwrap());

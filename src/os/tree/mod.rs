@@ -248,11 +248,12 @@ struct Search<'a> {
 impl<'a> Search<'a> {
     fn new(tree: &'a Tree, proc: &Proc, leader: Leader) -> Self {
         let own = rustix::process::getpid();
+        let own_process = own_process(proc, own);
         let mut search = Self {
             tree,
             own,
-            own_session: rustix::process::getsid(None).map_or(0, Pid::as_raw_pid),
-            floor: own_start(proc, own),
+            own_session: own_process.session,
+            floor: own_process.start,
             leader: None,
             parents: HashSet::new(),
             sessions: HashSet::new(),
@@ -353,10 +354,22 @@ fn trusted_leader(
     trusted.then_some(marks.leader.as_raw_pid())
 }
 
-/// When this process started; all that we start does so later.
-fn own_start(proc: &Proc, own: Pid) -> u64 {
-    static START: OnceLock<u64> = OnceLock::new();
-    *START.get_or_init(|| proc.process(own).map_or(0, |process| process.start))
+/// What never changes of this process.
+#[derive(Clone, Copy, Default)]
+struct Own {
+    /// 0 where its session's leader lives outside our PID namespace: getsid(2) says 0 then too,
+    /// which rustix takes for impossible.
+    session: i32,
+    /// All that we start starts later.
+    start: u64,
+}
+
+fn own_process(proc: &Proc, pid: Pid) -> Own {
+    static OWN: OnceLock<Own> = OnceLock::new();
+    *OWN.get_or_init(|| {
+        let own = proc.process(pid);
+        own.map_or_else(Own::default, |own| Own { session: own.session, start: own.start })
+    })
 }
 
 /// Whether something of a tree did anything between two looks at it: used the processor, is

@@ -1,0 +1,60 @@
+//! Which agent a command of ours is for: the flags, the variables, the default socket.
+
+use std::{env, path::PathBuf};
+
+use anyhow::anyhow;
+use clap::Args;
+
+use crate::client::{Address, Client, Options, Token};
+
+/// Where an agent listens that was told nothing else.
+const DEFAULT_SOCKET: &str = "/run/doorward.sock";
+
+/// How to reach an agent.
+#[derive(Args, Debug, Clone)]
+pub struct Connection {
+    /// The agent: http://, https://, tcp:// or unix://
+    #[arg(long, value_name = "URL", env = "DOORWARD_ADDRESS", hide_env_values = true)]
+    address: Option<Address>,
+    /// A file with the token; the token itself can be in DOORWARD_TOKEN
+    #[arg(long, value_name = "FILE", env = "DOORWARD_TOKEN_FILE", hide_env_values = true)]
+    token_file: Option<PathBuf>,
+    /// Certificates (PEM) that the agent's may be signed by, in place of the system's
+    #[arg(long, value_name = "FILE", env = "DOORWARD_CA", hide_env_values = true)]
+    ca: Option<PathBuf>,
+    /// The task that the agent serves
+    #[arg(
+        long,
+        value_name = "ID",
+        env = "DOORWARD_TASK_ID",
+        hide_env_values = true,
+        default_value = ""
+    )]
+    task_id: String,
+}
+
+impl Connection {
+    /// The agent that was named, if one was.
+    pub fn named(&self) -> Option<Options> {
+        self.address.clone().map(|address| self.options(address))
+    }
+
+    /// The agent that was named, or the one on the default socket.
+    pub fn named_or_default(&self) -> Options {
+        self.options(self.address.clone().unwrap_or(Address::Unix(DEFAULT_SOCKET.into())))
+    }
+
+    /// Connects to the agent that was named, or to the one on the default socket.
+    pub async fn connect(&self) -> anyhow::Result<Client> {
+        Client::connect(self.named_or_default()).await.map_err(|error| anyhow!("{error}"))
+    }
+
+    fn options(&self, address: Address) -> Options {
+        let token = match (&self.token_file, env::var("DOORWARD_TOKEN")) {
+            (Some(path), _) => Token::File(path.clone()),
+            (None, Ok(token)) => Token::Text(token),
+            (None, Err(_)) => Token::None,
+        };
+        Options { token, ca: self.ca.clone(), ..Options::new(address, self.task_id.clone()) }
+    }
+}

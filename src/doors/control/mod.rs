@@ -1,0 +1,151 @@
+//! Our own door beside the main one: `doorward.v1.Control`, for what people and programs want to
+//! know of execs and do to them. What each RPC means is in `proto/doorward/v1/control.proto`.
+//!
+//! A file an area: here each RPC finds its exec and hands over.
+
+mod agent;
+mod attach;
+mod cancel;
+mod forget;
+mod list;
+mod output;
+mod resize;
+mod signal;
+mod watch;
+
+use std::{pin::Pin, sync::Arc};
+
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use super::lookup::Task;
+use crate::{
+    core::limits::REQUEST_BYTES_MAX,
+    exec::{engine::Engine, handle::Exec},
+    wire::doorward::v1::{
+        self as wire,
+        control_server::{Control as Rpcs, ControlServer},
+    },
+};
+
+/// The door: translates, and leaves the rest to the engine.
+#[derive(Clone)]
+pub struct Control {
+    engine: Arc<Engine>,
+    task: Task,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Control {
+    /// A door to `engine` for the task of this id, or for any.
+    pub fn new(engine: Arc<Engine>, task: Option<&str>) -> Self {
+        Self { engine, task: Task::new(task) }
+    }
+
+    /// The service that tonic serves.
+    pub fn service(&self) -> ControlServer<Self> {
+        ControlServer::new(self.clone()).max_decoding_message_size(REQUEST_BYTES_MAX)
+    }
+
+    fn exec(&self, task: &str, id: &str) -> Result<Arc<Exec>, Status> {
+        self.task.exec(&self.engine, task, id)
+    }
+}
+
+#[async_trait]
+impl Rpcs for Control {
+    type WatchExecsStream = Answers<wire::WatchExecsResponse>;
+    type ReadOutputStream = Answers<wire::ReadOutputResponse>;
+    type AttachStream = Answers<wire::AttachResponse>;
+
+    async fn list_execs(
+        &self,
+        request: Request<wire::ListExecsRequest>,
+    ) -> Answer<wire::ListExecsResponse> {
+        let request = request.into_inner();
+        self.task.check(&request.task_id)?;
+        list::list(self, request).await.map(Response::new)
+    }
+
+    async fn get_exec(
+        &self,
+        request: Request<wire::GetExecRequest>,
+    ) -> Answer<wire::GetExecResponse> {
+        let request = request.into_inner();
+        let exec = self.exec(&request.task_id, &request.exec_id)?;
+        list::get(self, &exec, request).await.map(Response::new)
+    }
+
+    async fn watch_execs(
+        &self,
+        request: Request<wire::WatchExecsRequest>,
+    ) -> Answer<Self::WatchExecsStream> {
+        let request = request.into_inner();
+        self.task.check(&request.task_id)?;
+        watch::watch(self, request).map(Response::new)
+    }
+
+    async fn signal_exec(
+        &self,
+        request: Request<wire::SignalExecRequest>,
+    ) -> Answer<wire::SignalExecResponse> {
+        let request = request.into_inner();
+        let exec = self.exec(&request.task_id, &request.exec_id)?;
+        signal::signal(self, &exec, request).await.map(Response::new)
+    }
+
+    async fn cancel_exec(
+        &self,
+        request: Request<wire::CancelExecRequest>,
+    ) -> Answer<wire::CancelExecResponse> {
+        let caller = request.extensions().get().cloned();
+        let request = request.into_inner();
+        let exec = self.exec(&request.task_id, &request.exec_id)?;
+        cancel::cancel(self, &exec, request, caller).await.map(Response::new)
+    }
+
+    async fn resize_pty(
+        &self,
+        request: Request<wire::ResizePtyRequest>,
+    ) -> Answer<wire::ResizePtyResponse> {
+        let request = request.into_inner();
+        let exec = self.exec(&request.task_id, &request.exec_id)?;
+        resize::resize(&exec, request).map(Response::new)
+    }
+
+    async fn forget_exec(
+        &self,
+        request: Request<wire::ForgetExecRequest>,
+    ) -> Answer<wire::ForgetExecResponse> {
+        let request = request.into_inner();
+        self.task.check(&request.task_id)?;
+        forget::forget(self, request).map(Response::new)
+    }
+
+    async fn read_output(
+        &self,
+        request: Request<wire::ReadOutputRequest>,
+    ) -> Answer<Self::ReadOutputStream> {
+        let request = request.into_inner();
+        let exec = self.exec(&request.task_id, &request.exec_id)?;
+        output::read(self, exec, request).map(Response::new)
+    }
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<wire::AttachRequest>>,
+    ) -> Answer<Self::AttachStream> {
+        let caller = request.extensions().get().cloned();
+        attach::attach(self, request.into_inner(), caller).await.map(Response::new)
+    }
+
+    async fn get_agent(
+        &self,
+        request: Request<wire::GetAgentRequest>,
+    ) -> Answer<wire::GetAgentResponse> {
+        self.task.check(&request.into_inner().task_id)?;
+        agent::describe(self).await.map(Response::new)
+    }
+}
