@@ -20,7 +20,6 @@ pub(crate) fn run(scale: Scale) {
     let agent = Agent::start(&[]);
     let client = Client::new(&agent);
     client.figures(scale, ["start+wait", "start+2 reads+wait"]);
-    client.crowd(scale);
 
     let held: u64 = scale.pick(128 << 20, 1 << 30);
     let names = ["start+wait, 1 GiB held", "start+2 reads+wait, 1 GiB held"];
@@ -33,6 +32,12 @@ pub(crate) fn run(scale: Scale) {
         client.door.wait("held").await;
     });
     client.figures(scale, names);
+}
+
+/// How many execs a second many callers get.
+pub(crate) fn crowd(scale: Scale) {
+    let agent = Agent::start(&[]);
+    Client::new(&agent).crowd(scale);
 }
 
 struct Client {

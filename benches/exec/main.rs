@@ -52,8 +52,9 @@ fn main() {
             group => wanted.push(group.to_string()),
         }
     }
-    let groups: [(&str, Group); 5] = [
+    let groups: [(&str, Group); 6] = [
         ("latency", latency::run),
+        ("crowd", latency::crowd),
         ("pipes", throughput::pipes),
         ("terminals", throughput::terminals),
         ("memory", memory::run),

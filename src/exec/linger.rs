@@ -28,8 +28,9 @@ use crate::{
     },
 };
 
-/// End of file usually follows the exit within this; nothing is scanned before.
-const AT_ONCE: Duration = Duration::from_millis(10);
+/// End of file follows the exit within this, also on a busy machine, where a command that is just
+/// being started still holds its copies of our pipes: a scan each would slow all of them down.
+const AT_ONCE: Duration = Duration::from_millis(50);
 
 /// Sees both streams of `exec` to their end; `exited` is when its process ended.
 pub(super) async fn end_streams(engine: &Engine, exec: &Exec, tree: &Arc<Tree>, exited: Instant) {

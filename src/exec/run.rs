@@ -65,7 +65,6 @@ pub(super) async fn run(engine: Arc<Engine>, exec: Arc<Exec>, spec: Box<ExecSpec
     let exited = Instant::now();
     exec.input().finish();
     // The exit was told before: whoever waits for it does not wait for this.
-    tree.release();
     linger::end_streams(&engine, &exec, &tree, exited).await;
     engine.finished(&exec);
     tree.release();
