@@ -146,7 +146,13 @@ impl Trouble {
     }
 
     fn io(what: impl fmt::Display, error: &io::Error) -> Self {
-        Self { reason: format!("{what}: {error}"), errno: error.raw_os_error() }
+        let errno = error.raw_os_error();
+        let reason = match errno {
+            // What `Root` says of a way out; the errno's own text speaks of links across devices.
+            Some(libc::EXDEV) => format!("{what}: it leads out of the directory of secrets"),
+            Some(_) | None => format!("{what}: {error}"),
+        };
+        Self { reason, errno }
     }
 }
 
@@ -232,7 +238,7 @@ mod tests {
         check(top.path(), "plain", Err("plain: Not a directory"));
         check(top.path(), "keys", Ok(&[]));
         check(top.path(), "bytes", Err("bytes/A: value is not UTF-8"));
-        check(top.path(), "outside", Err("outside.env: Invalid cross-device link"));
+        check(top.path(), "outside", Err("outside.env: it leads out of the directory"));
         check(top.path(), "beyond", Err("beyond.env: File too large"));
         check(top.path(), "edge", Ok(&[("A", &"x".repeat(limit - 2))]));
     }
