@@ -25,6 +25,14 @@ pub const SECRET_KEYS_MAX: usize = 4096;
 pub const SPEC_STRINGS_MAX: usize = 1 << 20;
 /// Largest /etc/passwd or /etc/group that is read, in bytes: a hundred thousand accounts.
 pub const ACCOUNT_FILE_BYTES_MAX: u64 = 16 * MIB;
+/// Bytes of an exec's arguments that are remembered, as text: what a person reads of a command.
+/// Thousands of execs are remembered.
+pub const ARGV_BYTES_MAX: usize = 4 << 10;
+/// Characters of a program's name in a line of the log.
+pub const PROGRAM_CHARS_MAX: usize = 256;
+/// How far a peak of memory must be above our own to be told, in bytes: the kernel counts what the
+/// agent held when it made a process as that process's, and keeps both counts a little late.
+pub const PEAK_MARGIN_BYTES: u64 = MIB;
 /// Links followed on the way to one file, as the kernel does (MAXSYMLINKS).
 pub const ROOTED_LINKS_MAX: usize = 40;
 /// Components of one path while it is resolved, each directory with a descriptor.

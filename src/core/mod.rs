@@ -3,6 +3,7 @@
 //! Nothing here has a clock, a task, a file descriptor or I/O. Time is an argument named `now`,
 //! effects are return values.
 
+pub mod caller;
 pub mod envfile;
 pub mod extent;
 pub mod failure;
@@ -17,3 +18,4 @@ pub mod registry;
 pub mod spec;
 pub mod tombstones;
 pub mod units;
+pub mod usage;

@@ -148,6 +148,11 @@ impl<E: Clone> Registry<E> {
         at.checked_add(self.bounds.remembered_for)
     }
 
+    /// Every exec, live or finished, in no order.
+    pub fn execs(&self) -> Vec<E> {
+        self.entries.values().map(|entry| entry.exec.clone()).collect()
+    }
+
     /// Every exec that has not finished.
     pub fn live_execs(&self) -> Vec<E> {
         let live = self.entries.values().filter(|entry| entry.finish.is_none());

@@ -15,7 +15,7 @@ use std::{
 
 use rustix::{io::Errno, pipe::PipeFlags};
 
-use super::secrets::Secrets;
+use super::{facts::Moment, secrets::Secrets};
 use crate::{
     core::{
         outcome::{Stage, StartFailure},
@@ -66,6 +66,8 @@ pub struct Ground {
 
 /// A process that exists, with the agent's ends of its streams. All of them are nonblocking.
 pub struct Born {
+    /// When it began to exist.
+    pub started: Moment,
     /// Its end, when it comes.
     pub exit: Exit,
     /// All that it will start.
@@ -158,10 +160,11 @@ pub fn birth(ground: &Ground, spec: &ExecSpec) -> Result<Born, StartFailure> {
     }
     match spawned {
         Ok(pid) => {
+            let started = Moment::now();
             let exit = birth.born(pid);
             let marks = Marks { leader: pid, label, cookie };
             let tree = Tree::of_exec(marks, group, &ground.features);
-            Ok(Born { exit, tree, ends: files.ours })
+            Ok(Born { started, exit, tree, ends: files.ours })
         }
         Err(error) => Err(explain(error, spec, &candidates, workdir, ground)),
     }

@@ -13,7 +13,8 @@ use tokio::sync::Notify;
 
 use super::{
     birth::Ground,
-    handle::{Exec, Listing},
+    facts::{Common, Facts},
+    handle::{Admitted, Exec, Listing},
     run,
     spool::Store,
 };
@@ -31,6 +32,8 @@ use crate::{
 /// Runs execs and keeps what they print.
 pub struct Engine {
     ground: Arc<Ground>,
+    /// What the facts of execs share.
+    common: Common,
     store: Arc<Store>,
     work: Work,
     linger: Linger,
@@ -125,6 +128,7 @@ impl Engine {
     ) -> Arc<Self> {
         let table = Table { registry: Registry::new(bounds, seed), door: Door::Open };
         Arc::new(Self {
+            common: Common::new(&ground),
             ground: Arc::new(ground),
             store,
             work,
@@ -146,7 +150,12 @@ impl Engine {
                 return Err(StartError::Closing(id));
             }
             let deadline = spec.timeout.and_then(|timeout| received.checked_add(timeout));
-            let make = || Arc::new(Exec::new(id.clone(), Listing::Listed, deadline, &self.store));
+            let make = || {
+                let facts = Facts::new(&self.common, &spec, received);
+                let listing = Listing::Listed;
+                let admitted = Admitted { id: id.clone(), listing, facts, deadline };
+                Arc::new(Exec::new(admitted, &self.store))
+            };
             table.registry.admit(&id, fingerprint, make)
         };
         let exec = match admission {
@@ -164,7 +173,9 @@ impl Engine {
 
     /// Starts an exec that no client can name: the container's main command.
     pub fn launch(self: &Arc<Self>, id: ExecId, spec: ExecSpec) -> Arc<Exec> {
-        let exec = Arc::new(Exec::new(id, Listing::Hidden, None, &self.store));
+        let facts = Facts::new(&self.common, &spec, Instant::now());
+        let admitted = Admitted { id, listing: Listing::Hidden, facts, deadline: None };
+        let exec = Arc::new(Exec::new(admitted, &self.store));
         tokio::spawn(run::run(self.clone(), exec.clone(), Box::new(spec)));
         exec
     }
@@ -172,6 +183,22 @@ impl Engine {
     /// The exec of that id.
     pub fn find(&self, id: &ExecId) -> Option<Arc<Exec>> {
         self.registry.lock().registry.find(id)
+    }
+
+    /// Every exec that clients can name, the oldest start first.
+    pub fn list(&self) -> Vec<Arc<Exec>> {
+        let mut execs = self.registry.lock().registry.execs();
+        // Outside of the lock; requests that arrive at once are told apart by their names.
+        execs.sort_unstable_by(|a, b| {
+            let key = |exec: &Arc<Exec>| exec.facts().requested().at;
+            key(a).cmp(&key(b)).then_with(|| a.id().cmp(b.id()))
+        });
+        execs
+    }
+
+    /// What keeps the output.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
     }
 
     /// Refuses new starts from now on; returns what is live.
@@ -238,6 +265,7 @@ impl Engine {
     }
 
     pub(super) fn finished(&self, exec: &Exec) {
+        exec.note_finish();
         match exec.listing() {
             Listing::Listed => {}
             Listing::Hidden => return,

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::{
+    facts::Facts,
     input::Input,
     spool::{Spool, Store},
 };
@@ -29,6 +30,7 @@ use crate::{
 pub struct Exec {
     id: ExecId,
     listing: Listing,
+    facts: Facts,
     life: watch::Sender<Life>,
     stdout: Arc<Spool>,
     stderr: Arc<Spool>,
@@ -44,6 +46,32 @@ pub struct Exec {
     tree: OnceLock<Arc<Tree>>,
     /// Who asked for its end first.
     cancelled_by: OnceLock<Arc<str>>,
+    /// Its streams have ended too, and it may be forgotten.
+    finished: AtomicBool,
+}
+
+/// Where an exec is in its life, as others see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Its process is being made.
+    Starting,
+    /// Its process runs.
+    Running,
+    /// Its process has ended; a process that it left behind still holds an output.
+    Lingering,
+    /// Its process and its streams have ended.
+    Ended,
+    /// Its process could not be made.
+    Failed,
+}
+
+/// A request as the engine admitted it.
+pub(super) struct Admitted {
+    pub(super) id: ExecId,
+    pub(super) listing: Listing,
+    pub(super) facts: Facts,
+    /// When it will be ended.
+    pub(super) deadline: Option<Instant>,
 }
 
 /// Whether clients can name an exec.
@@ -65,16 +93,13 @@ pub enum Order {
 }
 
 impl Exec {
-    /// An exec whose request came just now and may run until `deadline`.
-    pub(super) fn new(
-        id: ExecId,
-        listing: Listing,
-        deadline: Option<Instant>,
-        store: &Arc<Store>,
-    ) -> Self {
+    /// An exec whose request was admitted just now.
+    pub(super) fn new(admitted: Admitted, store: &Arc<Store>) -> Self {
+        let Admitted { id, listing, facts, deadline } = admitted;
         Self {
             id,
             listing,
+            facts,
             life: watch::Sender::new(Life::new(deadline)),
             stdout: store.spool(),
             stderr: store.spool(),
@@ -85,6 +110,7 @@ impl Exec {
             survivors: AtomicUsize::new(0),
             tree: OnceLock::new(),
             cancelled_by: OnceLock::new(),
+            finished: AtomicBool::new(false),
         }
     }
 
@@ -95,6 +121,28 @@ impl Exec {
 
     pub(super) fn listing(&self) -> Listing {
         self.listing
+    }
+
+    /// What was asked for, and when what happened.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Where it is in its life.
+    pub fn state(&self) -> State {
+        let life = self.life.borrow();
+        match (life.outcome(), life.failure()) {
+            (_, Some(_)) => State::Failed,
+            (Some(_), None) if self.finished.load(Ordering::Relaxed) => State::Ended,
+            (Some(_), None) => State::Lingering,
+            (None, None) if life.is_starting() => State::Starting,
+            (None, None) => State::Running,
+        }
+    }
+
+    /// Its streams have ended too.
+    pub(super) fn note_finish(&self) {
+        self.finished.store(true, Ordering::Relaxed);
     }
 
     /// One of its output streams.

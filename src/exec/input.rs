@@ -229,6 +229,18 @@ impl Input {
         status
     }
 
+    /// How many bytes have been accepted, and whether none can follow: the input was ended, has no
+    /// reader any more, or was not connected yet. Sets nothing aside.
+    pub fn peek(&self) -> (u64, Ended) {
+        let state = self.state.lock();
+        let ended = match state.sink {
+            Sink::None => Ended::Yes,
+            Sink::Pipe(_) | Sink::Terminal(_) if state.inbox.is_closed() => Ended::Yes,
+            Sink::Pipe(_) | Sink::Terminal(_) => Ended::No,
+        };
+        (state.inbox.accepted(), ended)
+    }
+
     /// Resolves when `writer` is set aside; never for a single write. Cancel-safe.
     pub async fn evicted(&self, writer: Writer) -> InputError {
         loop {
@@ -264,7 +276,7 @@ impl Default for Input {
     }
 }
 
-/// Whether a client has ended the input.
+/// Whether the input has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// It has.

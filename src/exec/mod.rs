@@ -8,6 +8,7 @@
 pub mod birth;
 mod disk;
 pub mod engine;
+pub mod facts;
 pub mod handle;
 pub mod input;
 mod kept;

@@ -20,11 +20,11 @@ use crate::{
         failure::Kind,
         ids::Stream,
         life::Effect,
-        outcome::{ExitStatus, Stage, StartFailure},
+        outcome::{Stage, StartFailure},
         spec::ExecSpec,
     },
     os::{
-        reap::Exit,
+        reap::{Exit, Reaped},
         tree::{Leader, Tree},
         work::Share,
     },
@@ -32,7 +32,7 @@ use crate::{
 
 /// What happened to a running exec.
 enum Event {
-    Exited(ExitStatus),
+    Exited(Reaped),
     Deadline,
     Ordered(Order),
 }
@@ -43,9 +43,9 @@ pub(super) async fn run(engine: Arc<Engine>, exec: Arc<Exec>, spec: Box<ExecSpec
     let merged = spec.argv.program().to_string_lossy().into_owned();
     let born = engine.work().run(Share::Spawn, move || birth(&ground, &spec)).await;
     let connected = born.and_then(|born| {
-        let Born { exit, tree, ends } = born;
+        let Born { started, exit, tree, ends } = born;
         match connect(&engine, &exec, ends) {
-            Ok(()) => Ok((exit, tree)),
+            Ok(()) => Ok((started, exit, tree)),
             Err(error) => {
                 // The process exists but cannot be heard: end it as if it had never been.
                 let left = tree.sweep(Leader::Alive);
@@ -54,12 +54,13 @@ pub(super) async fn run(engine: Arc<Engine>, exec: Arc<Exec>, spec: Box<ExecSpec
             }
         }
     });
-    let (exit, tree) = match connected {
+    let (started, exit, tree) = match connected {
         Ok(connected) => connected,
         Err(failure) => return fail(&engine, &exec, failure),
     };
     let tree = Arc::new(tree);
     exec.rooted(tree.clone());
+    exec.facts().note_start(started);
     exec.change(|life| life.born());
     supervise(&engine, &exec, &tree, exit).await;
     let exited = Instant::now();
@@ -103,6 +104,7 @@ fn fail(engine: &Engine, exec: &Arc<Exec>, failure: StartFailure) {
     for stream in [Stream::Stdout, Stream::Stderr] {
         exec.output(stream).close();
     }
+    exec.facts().note_failure();
     let passing = failure.kind() == Kind::Exhausted;
     if passing {
         engine.withdraw(exec);
@@ -119,8 +121,8 @@ async fn supervise(engine: &Engine, exec: &Arc<Exec>, tree: &Arc<Tree>, mut exit
         let deadline = exec.deadline();
         let event = tokio::select! {
             biased;
-            status = &mut exit => match status {
-                Ok(status) => Event::Exited(status),
+            reaped = &mut exit => match reaped {
+                Ok(reaped) => Event::Exited(reaped),
                 // The reaper lives as long as the process.
                 Err(_) => return,
             },
@@ -128,8 +130,9 @@ async fn supervise(engine: &Engine, exec: &Arc<Exec>, tree: &Arc<Tree>, mut exit
             order = exec.next_order() => Event::Ordered(order),
         };
         let effect = match event {
-            Event::Exited(status) => {
-                return exec.change(|life| life.exited(status));
+            Event::Exited(reaped) => {
+                exec.facts().note_exit(&reaped);
+                return exec.change(|life| life.exited(reaped.status));
             }
             Event::Deadline => exec.change(|life| life.tick(Instant::now())),
             Event::Ordered(Order::Kill(cause)) => exec.change(|life| life.end(cause)),

@@ -18,5 +18,7 @@ pub mod rooted;
 #[allow(unsafe_code)]
 pub mod spawn;
 pub mod tree;
+#[allow(unsafe_code)]
+pub mod usage;
 pub mod user;
 pub mod work;

@@ -14,7 +14,7 @@
 //! [`Reaper::signal`] and the reaping exclude each other. That is one descriptor less an exec
 //! and one way that works on every kernel.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use parking_lot::Mutex;
 use rustix::{
@@ -23,7 +23,8 @@ use rustix::{
 };
 use tokio::sync::oneshot;
 
-use crate::core::outcome::ExitStatus;
+use super::usage;
+use crate::core::{outcome::ExitStatus, usage::Usage};
 
 /// Takes exit statuses and hands them out. One a process.
 #[derive(Default)]
@@ -34,9 +35,9 @@ pub struct Reaper {
 
 #[derive(Default)]
 struct Table {
-    waiting: HashMap<Pid, oneshot::Sender<ExitStatus>>,
+    waiting: HashMap<Pid, oneshot::Sender<Reaped>>,
     /// Statuses of children that nobody has claimed, while a birth is under way.
-    unclaimed: HashMap<Pid, ExitStatus>,
+    unclaimed: HashMap<Pid, Reaped>,
     births: usize,
     orphans: u64,
 }
@@ -47,7 +48,18 @@ pub struct Birth {
 }
 
 /// The end of one child, to be awaited. Cancel-safe: the status waits in the channel.
-pub type Exit = oneshot::Receiver<ExitStatus>;
+pub type Exit = oneshot::Receiver<Reaped>;
+
+/// What the kernel said of a child that ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reaped {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// When we were told.
+    pub at: Instant,
+    /// What it and the children that it waited for had used up.
+    pub usage: Usage,
+}
 
 impl Reaper {
     /// Makes this process the one that orphans of its descendants fall to
@@ -66,12 +78,12 @@ impl Reaper {
     /// Takes every status the kernel has. Call at SIGCHLD, and once after the handler is there.
     pub fn reap(&self) {
         let mut table = self.table.lock();
-        while let Some((pid, status)) = wait_any() {
+        while let Some((pid, reaped)) = wait_any() {
             match table.waiting.remove(&pid) {
                 // The owner may be gone; then nobody asks for the status.
-                Some(owner) => drop(owner.send(status)),
+                Some(owner) => drop(owner.send(reaped)),
                 None if table.births > 0 => {
-                    table.unclaimed.insert(pid, status);
+                    table.unclaimed.insert(pid, reaped);
                 }
                 None => table.orphans += 1,
             }
@@ -96,7 +108,7 @@ impl Birth {
         let (owner, exit) = oneshot::channel();
         let mut table = self.reaper.table.lock();
         match table.unclaimed.remove(&pid) {
-            Some(status) if !is_child(pid) => drop(owner.send(status)),
+            Some(reaped) if !is_child(pid) => drop(owner.send(reaped)),
             Some(_) | None => {
                 table.waiting.insert(pid, owner);
             }
@@ -119,23 +131,25 @@ impl Drop for Birth {
     }
 }
 
-fn wait_any() -> Option<(Pid, ExitStatus)> {
+fn wait_any() -> Option<(Pid, Reaped)> {
     loop {
-        let mut status = 0;
-        // SAFETY: `status` is ours to be written; no usage is asked for. __WALL takes children
-        // of every kind, also those made without SIGCHLD by a debugger's clone.
+        let (mut status, mut used) = (0, usage::empty());
+        // SAFETY: both are ours to be written. __WALL takes children of every kind, also those
+        // made without SIGCHLD by a debugger's clone.
         let pid = unsafe {
-            libc::wait4(-1, &mut status, libc::WNOHANG | libc::__WALL, std::ptr::null_mut())
+            libc::wait4(-1, &raw mut status, libc::WNOHANG | libc::__WALL, &raw mut used)
         };
         // 0: none has ended; -1: there are none (ECHILD).
         let pid = if pid > 0 { Pid::from_raw(pid)? } else { return None };
-        if libc::WIFEXITED(status) {
-            let code = u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX);
-            return Some((pid, ExitStatus::Code(code)));
-        }
-        if libc::WIFSIGNALED(status) {
-            return Some((pid, ExitStatus::Signal(libc::WTERMSIG(status))));
-        }
+        let at = Instant::now();
+        let status = if libc::WIFEXITED(status) {
+            ExitStatus::Code(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX))
+        } else if libc::WIFSIGNALED(status) {
+            ExitStatus::Signal(libc::WTERMSIG(status))
+        } else {
+            continue;
+        };
+        return Some((pid, Reaped { status, at, usage: usage::of_ended(&used) }));
     }
 }
 

@@ -10,6 +10,7 @@ mod support;
 mod access;
 mod command;
 mod containers;
+mod control_list;
 mod cuts;
 mod entrypoint;
 mod environment;

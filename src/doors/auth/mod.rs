@@ -23,6 +23,8 @@ use subtle::ConstantTimeEq;
 use tonic::Status;
 
 use self::token::{Grant, TokenError, Tokens};
+/// In the extensions of each request that was let in by its credentials.
+pub use crate::core::caller::Caller;
 
 /// Paths that need no authentication: probes have no credentials.
 const OPEN: &str = "/grpc.health.v1.Health/";
@@ -52,15 +54,6 @@ impl fmt::Display for Peer {
             Self::Unix { uid } => write!(f, "uid {uid}"),
         }
     }
-}
-
-/// Who makes a call; in the extensions of each request that was let in by its credentials.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
-    /// What its credentials call it, for the log: never a token.
-    pub subject: Arc<str>,
-    /// Where it calls from.
-    pub peer: Arc<str>,
 }
 
 /// Whether TCP peers show a certificate.

@@ -1,21 +1,34 @@
-//! What is known of execs.
+//! What is known of execs, of all or of one.
+
+use std::sync::Arc;
 
 use tonic::Status;
 
-use super::*;
-use crate::{core::failure::Kind, doors::status::status};
+use super::{Control, render, wire};
+use crate::exec::handle::{Exec, State};
 
 pub(super) async fn list(
-    _: &Control,
-    _: wire::ListExecsRequest,
+    control: &Control,
+    request: wire::ListExecsRequest,
 ) -> Result<wire::ListExecsResponse, Status> {
-    Err(status(Kind::Unbuilt, "not built yet"))
+    let execs = control.engine.list();
+    let wanted = |exec: &&Arc<Exec>| !request.live_only || is_live(exec);
+    let execs = execs.iter().filter(wanted).map(|exec| render::exec(control, exec)).collect();
+    Ok(wire::ListExecsResponse { execs, cursor: String::new() })
 }
 
 pub(super) async fn get(
-    _: &Control,
-    _: &Arc<Exec>,
+    control: &Control,
+    exec: &Arc<Exec>,
     _: wire::GetExecRequest,
 ) -> Result<wire::GetExecResponse, Status> {
-    Err(status(Kind::Unbuilt, "not built yet"))
+    Ok(wire::GetExecResponse { exec: Some(render::exec(control, exec)) })
+}
+
+/// Whether an exec runs, or something that it left behind holds its streams.
+fn is_live(exec: &Exec) -> bool {
+    match exec.state() {
+        State::Starting | State::Running | State::Lingering => true,
+        State::Ended | State::Failed => false,
+    }
 }

@@ -9,6 +9,7 @@ mod cancel;
 mod forget;
 mod list;
 mod output;
+mod render;
 mod resize;
 mod signal;
 mod watch;

@@ -138,6 +138,14 @@ impl Tree {
         Self { scope: Scope::Agent(family), way: Way::choose(features) }
     }
 
+    /// Its first process, also once that has ended; none for what came of the whole agent.
+    pub fn leader(&self) -> Option<Pid> {
+        match &self.scope {
+            Scope::Exec { marks, .. } => Some(marks.leader),
+            Scope::Agent(_) => None,
+        }
+    }
+
     /// Notes when the leader started, which tells it from a later process of the same number.
     /// Only to be called before the leader is reaped; one small file is read. Without this a
     /// scan after the reaping is slower, and where there are no labels less sure.

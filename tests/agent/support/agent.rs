@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::{
-    Door, PATIENCE, TASK,
+    Control, Door, PATIENCE, TASK,
     container::{self, Container},
     door::TOKEN,
     processes, until,
@@ -213,6 +213,11 @@ impl Agent {
     /// A client with the right token, on a connection of its own.
     pub(crate) async fn door(&self) -> Door {
         Door::open(self.host_and_port(), Some(TOKEN)).await
+    }
+
+    /// A client of the Control service with the right token, on a connection of its own.
+    pub(crate) async fn control(&self) -> Control {
+        Control::open(self.host_and_port(), TOKEN).await
     }
 
     /// The agent's process, as this side sees it.

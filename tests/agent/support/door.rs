@@ -55,6 +55,13 @@ pub(crate) struct Done {
 #[derive(Clone)]
 pub(crate) struct Token(Option<String>);
 
+impl Token {
+    /// This token.
+    pub(crate) fn new(token: &str) -> Self {
+        Self(Some(token.into()))
+    }
+}
+
 impl Interceptor for Token {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(token) = &self.0 {

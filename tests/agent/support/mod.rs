@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod container;
+pub(crate) mod control;
 pub(crate) mod door;
 pub(crate) mod processes;
 
@@ -12,6 +13,7 @@ use std::{
 };
 
 pub(crate) use agent::{Agent, Setup};
+pub(crate) use control::Control;
 pub(crate) use door::{Door, Exit, TASK, sh};
 
 /// Longer than anything a healthy agent takes, on a machine that does other things too.
