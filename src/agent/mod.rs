@@ -15,7 +15,7 @@ use std::{
     fmt,
     os::unix::ffi::{OsStrExt, OsStringExt},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::sync::watch;
@@ -27,7 +27,7 @@ use crate::{
         registry::Bounds,
     },
     doors::{
-        control::Control,
+        control::{About, Control},
         health::Health,
         listen::Listener,
         route::Router,
@@ -116,7 +116,8 @@ impl Agent {
         let seen = entrypoint.clone().map_or(Entrypoint::None, Entrypoint::Command);
         let door =
             TaskCommandRouter::new(engine.clone(), config.task_id.as_deref(), seen, readiness);
-        let control = Control::new(engine.clone(), config.task_id.as_deref());
+        let about = about(&config, &listeners)?;
+        let control = Control::new(engine.clone(), config.task_id.as_deref(), about);
         let (router, health) = Router::new(door, control).await;
         let everything = Arc::new(everything);
         Ok(Self { config, engine, store, listeners, router, health, entrypoint, ready, everything })
@@ -124,7 +125,7 @@ impl Agent {
 
     /// Where it listens, with the ports that the kernel chose.
     pub fn addresses(&self) -> Vec<String> {
-        self.listeners.iter().map(|listener| listener.address().to_string()).collect()
+        addresses(&self.listeners)
     }
 
     /// Serves until a signal, the entrypoint or `stop` ends it; returns the exit code.
@@ -207,6 +208,37 @@ fn engine(
     };
     let linger = Linger { quiet: config.linger_quiet, longest: config.linger_max };
     Ok(Engine::new(ground, store, work, linger, bounds, seed))
+}
+
+fn addresses(listeners: &[Listener]) -> Vec<String> {
+    listeners.iter().map(|listener| listener.address().to_string()).collect()
+}
+
+/// What callers are told of this agent.
+fn about(config: &Config, listeners: &[Listener]) -> Result<About, StartupError> {
+    let random =
+        getrandom::u64().map_err(|error| StartupError(format!("get random bytes: {error}")))?;
+    let pieces = |count: usize| count as u64;
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let limits = [
+        ("spool-stream-max", config.spool.stream_max),
+        ("spool-total-max", config.spool.total_max),
+        ("spool-memory-max", config.spool.memory_max),
+        ("linger-quiet", millis(config.linger_quiet)),
+        ("linger-max", millis(config.linger_max)),
+        ("grace", millis(config.grace)),
+        ("drain", millis(config.drain)),
+        ("max-live-execs", pieces(config.max_live_execs)),
+        ("remember-execs", pieces(config.remember_execs)),
+        ("remember-for", millis(config.remember_for)),
+    ];
+    Ok(About {
+        instance: format!("{random:016x}"),
+        started: SystemTime::now(),
+        since: Instant::now(),
+        limits: limits.map(|(flag, limit)| (flag.to_string(), limit)).into(),
+        listening: addresses(listeners),
+    })
 }
 
 fn store_config(config: &Config) -> StoreConfig {

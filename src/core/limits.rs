@@ -104,6 +104,11 @@ pub const LIVE_EXECS: usize = 4096;
 pub const REMEMBER_EXECS: usize = 4096;
 /// Default of `--remember-for`.
 pub const REMEMBER_FOR: Duration = Duration::from_secs(24 * 3600);
+/// Changes of execs that can be told to one who watches and falls behind: four a life, so those of
+/// a thousand lives, in some hundred kilobytes. Beyond that everything is told anew.
+pub const CHANGES_KEPT: usize = 4096;
+/// Messages that a watcher of changes may be behind before it is waited for.
+pub const WATCH_MESSAGES_AHEAD: usize = 16;
 /// How often finished execs are looked at for their age.
 pub const EXPIRY_PERIOD: Duration = Duration::from_secs(15);
 /// A forgotten id is refused at least this long …

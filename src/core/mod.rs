@@ -4,6 +4,7 @@
 //! effects are return values.
 
 pub mod caller;
+pub mod changes;
 pub mod envfile;
 pub mod extent;
 pub mod failure;

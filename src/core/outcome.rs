@@ -35,6 +35,38 @@ pub struct Outcome {
     pub cause: Cause,
 }
 
+/// Why an exec ended, whether or not it ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// It returned by itself.
+    Exited,
+    /// A signal that was not ours ended it.
+    Signaled,
+    /// Its deadline passed.
+    Deadline,
+    /// Somebody asked for its end.
+    Cancelled,
+    /// The agent ended.
+    Shutdown,
+    /// The kernel killed it for want of memory.
+    OutOfMemory,
+    /// The same, as far as can be known.
+    OutOfMemoryLikely,
+    /// It could not be started.
+    StartFailure,
+}
+
+/// What is known about a want of memory at the moment when a process was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortage {
+    /// There was none.
+    None,
+    /// The kernel killed some process of the container for it.
+    Near,
+    /// The kernel killed a process of this exec for it.
+    Own,
+}
+
 /// The step of a start that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -69,6 +101,55 @@ pub struct StartFailure {
     pub reason: String,
     /// The errno, where the kernel gave one.
     pub errno: Option<i32>,
+}
+
+impl Outcome {
+    /// Why it ended; a KILL that was not ours may have been the kernel's, for want of memory.
+    pub fn reason(self, shortage: Shortage) -> Reason {
+        match (self.cause, self.status, shortage) {
+            (Cause::Own, ExitStatus::Code(_), _) => Reason::Exited,
+            (Cause::Own, ExitStatus::Signal(libc::SIGKILL), Shortage::Own) => Reason::OutOfMemory,
+            (Cause::Own, ExitStatus::Signal(libc::SIGKILL), Shortage::Near) => {
+                Reason::OutOfMemoryLikely
+            }
+            (Cause::Own, ExitStatus::Signal(_), _) => Reason::Signaled,
+            (Cause::Deadline, _, _) => Reason::Deadline,
+            (Cause::Cancelled, _, _) => Reason::Cancelled,
+            (Cause::Shutdown, _, _) => Reason::Shutdown,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exited => "exited",
+            Self::Signaled => "signaled",
+            Self::Deadline => "deadline",
+            Self::Cancelled => "cancelled",
+            Self::Shutdown => "shutdown",
+            Self::OutOfMemory => "out of memory",
+            Self::OutOfMemoryLikely => "out of memory (likely)",
+            Self::StartFailure => "start failure",
+        })
+    }
+}
+
+impl Stage {
+    /// One word for it, for programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Secret => "secret",
+            Self::Descriptors => "descriptors",
+            Self::Clone => "clone",
+            Self::Session => "session",
+            Self::Redirect => "redirect",
+            Self::Limits => "limits",
+            Self::Identity => "identity",
+            Self::Workdir => "workdir",
+            Self::Exec => "exec",
+        }
+    }
 }
 
 impl fmt::Display for Stage {
@@ -122,6 +203,30 @@ impl fmt::Display for ExitStatus {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_kill_that_was_not_ours_is_laid_to_a_want_of_memory() {
+        let reason = |cause, status, shortage| Outcome { status, cause }.reason(shortage);
+        let (kill, term) = (ExitStatus::Signal(9), ExitStatus::Signal(15));
+        let code = ExitStatus::Code(137);
+        for (shortage, killed) in [
+            (Shortage::None, Reason::Signaled),
+            (Shortage::Near, Reason::OutOfMemoryLikely),
+            (Shortage::Own, Reason::OutOfMemory),
+        ] {
+            assert_eq!(reason(Cause::Own, kill, shortage), killed);
+            assert_eq!(reason(Cause::Own, term, shortage), Reason::Signaled);
+            assert_eq!(reason(Cause::Own, code, shortage), Reason::Exited);
+            assert_eq!(reason(Cause::Deadline, kill, shortage), Reason::Deadline);
+            assert_eq!(reason(Cause::Cancelled, kill, shortage), Reason::Cancelled);
+            assert_eq!(reason(Cause::Shutdown, kill, shortage), Reason::Shutdown);
         }
     }
 }

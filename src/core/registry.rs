@@ -65,6 +65,19 @@ pub enum Admission<E> {
     },
 }
 
+/// The answer to a request to forget an exec.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Forgetting<E> {
+    /// It is forgotten from now on.
+    Gone(E),
+    /// It was forgotten before.
+    Before,
+    /// It has not finished.
+    Live,
+    /// Nothing of that id ran.
+    Unknown,
+}
+
 impl<E: Clone> Registry<E> {
     /// An empty table. `seed` keys the tombstones' hashes; take it from the kernel.
     pub fn new(bounds: Bounds, seed: [u8; 16]) -> Self {
@@ -127,6 +140,19 @@ impl<E: Clone> Registry<E> {
         self.expire(now)
     }
 
+    /// Forgets one that has finished, whatever its age.
+    pub fn forget(&mut self, id: &ExecId, now: Instant) -> Forgetting<E> {
+        match self.entries.get(id).map(|entry| entry.finish) {
+            Some(Some(place)) => {
+                self.finished.remove(&place);
+                self.bury(id, now).map_or(Forgetting::Unknown, Forgetting::Gone)
+            }
+            Some(None) => Forgetting::Live,
+            None if self.tombstones.contains(id) => Forgetting::Before,
+            None => Forgetting::Unknown,
+        }
+    }
+
     /// Forgets finished execs that are too many or too old; returns them, to be let go outside
     /// of any lock.
     pub fn expire(&mut self, now: Instant) -> Vec<E> {
@@ -137,7 +163,7 @@ impl<E: Clone> Registry<E> {
                 break;
             }
             let Some((_, (_, id))) = self.finished.pop_first() else { break };
-            gone.extend(self.forget(&id, now));
+            gone.extend(self.bury(&id, now));
         }
         gone
     }
@@ -164,12 +190,17 @@ impl<E: Clone> Registry<E> {
         self.entries.len() - self.finished.len()
     }
 
+    /// How many have finished and are remembered.
+    pub fn remembered(&self) -> usize {
+        self.finished.len()
+    }
+
     /// Ids younger than the promised age that lost their tombstone because there were too many.
     pub fn tombstones_lost(&self) -> u64 {
         self.tombstones.lost()
     }
 
-    fn forget(&mut self, id: &ExecId, now: Instant) -> Option<E> {
+    fn bury(&mut self, id: &ExecId, now: Instant) -> Option<E> {
         let entry = self.entries.remove(id)?;
         self.tombstones.add(id, now);
         Some(entry.exec)
@@ -222,10 +253,24 @@ mod tests {
         assert_eq!(registry.admit(&id(2), [1; 32], || 3), Admission::New(3));
     }
 
+    #[test]
+    fn only_what_has_finished_is_forgotten_on_request() {
+        let now = Instant::now();
+        let mut registry = Registry::new(bounds(9, 9), [7; 16]);
+        assert_eq!(registry.forget(&id(1), now), Forgetting::Unknown);
+        registry.admit(&id(1), [1; 32], || 1);
+        assert_eq!(registry.forget(&id(1), now), Forgetting::Live);
+        registry.finish(&id(1), now);
+        assert_eq!(registry.forget(&id(1), now), Forgetting::Gone(1));
+        assert_eq!(registry.forget(&id(1), now), Forgetting::Before);
+        assert_eq!(registry.admit(&id(1), [1; 32], || 2), Admission::Forgotten);
+        assert_eq!((registry.live(), registry.next_expiry()), (0, None));
+    }
+
     proptest! {
         /// No sequence of events runs an id twice, forgets a live exec or keeps too many.
         #[test]
-        fn an_id_is_new_once(events in prop::collection::vec((0u8..3, 0u8..12, 0u64..40), 0..200)) {
+        fn an_id_is_new_once(events in prop::collection::vec((0u8..4, 0u8..12, 0u64..40), 0..200)) {
             let mut registry = Registry::new(bounds(4, 3), [1; 16]);
             let (mut ran, mut live) = (HashSet::new(), HashSet::new());
             let mut now = Instant::now();
@@ -240,6 +285,9 @@ mod tests {
                 } else if event == 1 {
                     live.remove(&n);
                     registry.finish(&id(n), now);
+                } else if event == 2 {
+                    let gone = matches!(registry.forget(&id(n), now), Forgetting::Gone(_));
+                    prop_assert!(!gone || !live.contains(&n));
                 } else {
                     registry.expire(now);
                 }

@@ -13,17 +13,19 @@ use tokio::sync::Notify;
 
 use super::{
     birth::Ground,
+    changes::Changes,
     facts::{Common, Facts},
     handle::{Admitted, Exec, Listing},
-    run,
+    run::{self, Request},
     spool::Store,
 };
 use crate::{
     core::{
+        caller::Caller,
         failure::Kind,
-        ids::ExecId,
+        ids::{ExecId, Stream},
         outcome::StartFailure,
-        registry::{Admission, Bounds, Fingerprint, Registry},
+        registry::{Admission, Bounds, Fingerprint, Forgetting, Registry},
         spec::ExecSpec,
     },
     os::work::Work,
@@ -39,6 +41,7 @@ pub struct Engine {
     linger: Linger,
     /// Guards which ids are taken; held for one decision.
     registry: Mutex<Table>,
+    changes: Changes,
     readers: AtomicUsize,
     /// A reader has gone.
     calmer: Notify,
@@ -49,6 +52,8 @@ pub struct Engine {
 struct Table {
     registry: Registry<Arc<Exec>>,
     door: Door,
+    /// How many execs were made.
+    made: u64,
 }
 
 /// Whether starts are taken.
@@ -77,6 +82,8 @@ pub struct Start {
     pub spec: ExecSpec,
     /// When the request arrived; its timeout counts from here.
     pub received: Instant,
+    /// Who asks, for the log; whoever repeats the request may be another one.
+    pub caller: Option<Caller>,
 }
 
 /// Why a start was refused.
@@ -104,6 +111,27 @@ pub enum StartError {
     Failed(StartFailure),
 }
 
+/// Why an exec was not forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ForgetError {
+    /// Its process runs, or something that it left behind holds its streams.
+    #[error("forget {0}: it has not ended, or its streams are open")]
+    Live(ExecId),
+    /// Nothing of that id ran.
+    #[error("no exec {0} here")]
+    Unknown(ExecId),
+}
+
+impl ForgetError {
+    /// What the caller can do about it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Live(_) => Kind::Refused,
+            Self::Unknown(_) => Kind::Unknown,
+        }
+    }
+}
+
 impl StartError {
     /// What the caller can do about it.
     pub fn kind(&self) -> Kind {
@@ -126,7 +154,7 @@ impl Engine {
         bounds: Bounds,
         seed: [u8; 16],
     ) -> Arc<Self> {
-        let table = Table { registry: Registry::new(bounds, seed), door: Door::Open };
+        let table = Table { registry: Registry::new(bounds, seed), door: Door::Open, made: 0 };
         Arc::new(Self {
             common: Common::new(&ground),
             ground: Arc::new(ground),
@@ -134,6 +162,7 @@ impl Engine {
             work,
             linger,
             registry: Mutex::new(table),
+            changes: Changes::new(),
             readers: AtomicUsize::new(0),
             calmer: Notify::new(),
             busier: Notify::new(),
@@ -143,24 +172,28 @@ impl Engine {
     /// Starts an exec, or joins the one that this request started before. Returns once its
     /// process exists. If the future is dropped, the start goes on.
     pub async fn start(self: &Arc<Self>, start: Start) -> Result<(), StartError> {
-        let Start { id, fingerprint, spec, received } = start;
+        let Start { id, fingerprint, spec, received, caller } = start;
         let admission = {
             let mut table = self.registry.lock();
-            if table.door == Door::Closed && table.registry.find(&id).is_none() {
+            let Table { registry, door, made } = &mut *table;
+            if *door == Door::Closed && registry.find(&id).is_none() {
                 return Err(StartError::Closing(id));
             }
             let deadline = spec.timeout.and_then(|timeout| received.checked_add(timeout));
             let make = || {
                 let facts = Facts::new(&self.common, &spec, received);
-                let listing = Listing::Listed;
-                let admitted = Admitted { id: id.clone(), listing, facts, deadline };
+                *made += 1;
+                let (listing, number) = (Listing::Listed, *made);
+                let admitted = Admitted { id: id.clone(), listing, number, facts, deadline };
                 Arc::new(Exec::new(admitted, &self.store))
             };
-            table.registry.admit(&id, fingerprint, make)
+            registry.admit(&id, fingerprint, make)
         };
         let exec = match admission {
             Admission::New(exec) => {
-                tokio::spawn(run::run(self.clone(), exec.clone(), Box::new(spec)));
+                self.changed(&exec);
+                let request = Box::new(Request { spec, caller });
+                tokio::spawn(run::run(self.clone(), exec.clone(), request));
                 exec
             }
             Admission::Same(exec) => exec,
@@ -174,9 +207,11 @@ impl Engine {
     /// Starts an exec that no client can name: the container's main command.
     pub fn launch(self: &Arc<Self>, id: ExecId, spec: ExecSpec) -> Arc<Exec> {
         let facts = Facts::new(&self.common, &spec, Instant::now());
-        let admitted = Admitted { id, listing: Listing::Hidden, facts, deadline: None };
+        let listing = Listing::Hidden;
+        let admitted = Admitted { id, listing, number: 0, facts, deadline: None };
         let exec = Arc::new(Exec::new(admitted, &self.store));
-        tokio::spawn(run::run(self.clone(), exec.clone(), Box::new(spec)));
+        let request = Box::new(Request { spec, caller: None });
+        tokio::spawn(run::run(self.clone(), exec.clone(), request));
         exec
     }
 
@@ -188,12 +223,39 @@ impl Engine {
     /// Every exec that clients can name, the oldest start first.
     pub fn list(&self) -> Vec<Arc<Exec>> {
         let mut execs = self.registry.lock().registry.execs();
-        // Outside of the lock; requests that arrive at once are told apart by their names.
-        execs.sort_unstable_by(|a, b| {
-            let key = |exec: &Arc<Exec>| exec.facts().requested().at;
-            key(a).cmp(&key(b)).then_with(|| a.id().cmp(b.id()))
-        });
+        // Outside of the lock.
+        execs.sort_unstable_by_key(|exec| exec.number());
         execs
+    }
+
+    /// Forgets an exec that has ended and returns how many bytes of output that frees, once those
+    /// who read it at this moment let go of it; 0 if it was forgotten before.
+    pub fn forget(&self, id: &ExecId) -> Result<u64, ForgetError> {
+        let answer = self.registry.lock().registry.forget(id, Instant::now());
+        match answer {
+            Forgetting::Gone(exec) => {
+                self.changes.forgotten(id);
+                let kept = |stream| {
+                    let range = exec.output(stream).range();
+                    range.end - range.first
+                };
+                Ok(kept(Stream::Stdout) + kept(Stream::Stderr))
+            }
+            Forgetting::Before => Ok(0),
+            Forgetting::Live => Err(ForgetError::Live(id.clone())),
+            Forgetting::Unknown => Err(ForgetError::Unknown(id.clone())),
+        }
+    }
+
+    /// How many execs are live, and how many ended ones are remembered.
+    pub fn counts(&self) -> (usize, usize) {
+        let registry = &self.registry.lock().registry;
+        (registry.live(), registry.remembered())
+    }
+
+    /// What changes, for those who watch.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// What keeps the output.
@@ -217,7 +279,7 @@ impl Engine {
     pub fn expire(&self, now: Instant) {
         let gone = self.registry.lock().registry.expire(now);
         // Outside of the lock.
-        drop(gone);
+        gone.iter().for_each(|exec| self.changes.forgotten(exec.id()));
     }
 
     /// Counts a reader for as long as the guard lives.
@@ -257,9 +319,20 @@ impl Engine {
         (self.linger.quiet, self.linger.longest)
     }
 
+    /// The state of an exec has changed in this very step.
+    pub(super) fn changed(&self, exec: &Exec) {
+        match exec.listing() {
+            Listing::Listed => self.changes.changed(exec),
+            Listing::Hidden => {}
+        }
+    }
+
     pub(super) fn withdraw(&self, exec: &Exec) {
         match exec.listing() {
-            Listing::Listed => self.registry.lock().registry.withdraw(exec.id()),
+            Listing::Listed => {
+                self.registry.lock().registry.withdraw(exec.id());
+                self.changes.forgotten(exec.id());
+            }
             Listing::Hidden => {}
         }
     }
@@ -281,8 +354,9 @@ impl Engine {
             }
             gone
         };
+        self.changes.changed(exec);
         // Outside of the lock.
-        drop(gone);
+        gone.iter().for_each(|exec| self.changes.forgotten(exec.id()));
     }
 }
 

@@ -16,6 +16,7 @@ use super::birth::Ground;
 use crate::{
     core::{
         limits::ARGV_BYTES_MAX,
+        outcome::Shortage,
         spec::{Argv, ExecSpec, Stdio, WindowSize},
         usage::Usage,
     },
@@ -74,6 +75,8 @@ pub struct End {
     pub moment: Moment,
     /// What the process had used up; nothing if none ran.
     pub usage: Usage,
+    /// Whether memory was short at that moment; looked at only if it was killed.
+    pub shortage: Shortage,
 }
 
 /// What execs have in common that name nothing else.
@@ -207,13 +210,15 @@ impl Facts {
     }
 
     /// Its process was reaped.
-    pub(super) fn note_exit(&self, reaped: &Reaped) {
-        self.note_end(End { moment: Moment::past(reaped.at), usage: reaped.usage });
+    pub(super) fn note_exit(&self, reaped: &Reaped, shortage: Shortage) {
+        let moment = Moment::past(reaped.at);
+        self.note_end(End { moment, usage: reaped.usage, shortage });
     }
 
     /// It could not be started.
     pub(super) fn note_failure(&self) {
-        self.note_end(End { moment: Moment::now(), usage: Usage::default() });
+        let (usage, shortage) = (Usage::default(), Shortage::None);
+        self.note_end(End { moment: Moment::now(), usage, shortage });
     }
 
     fn note_end(&self, end: End) {

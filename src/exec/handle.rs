@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -21,7 +21,7 @@ use crate::{
     core::{
         ids::{ExecId, Stream},
         life::Life,
-        outcome::{Cause, Outcome, StartFailure},
+        outcome::{Cause, Outcome, Reason, StartFailure},
     },
     os::tree::Tree,
 };
@@ -48,6 +48,10 @@ pub struct Exec {
     cancelled_by: OnceLock<Arc<str>>,
     /// Its streams have ended too, and it may be forgotten.
     finished: AtomicBool,
+    /// Its place in the order of all starts.
+    number: u64,
+    /// The number of its newest change.
+    changed: AtomicU64,
 }
 
 /// Where an exec is in its life, as others see it.
@@ -69,6 +73,7 @@ pub enum State {
 pub(super) struct Admitted {
     pub(super) id: ExecId,
     pub(super) listing: Listing,
+    pub(super) number: u64,
     pub(super) facts: Facts,
     /// When it will be ended.
     pub(super) deadline: Option<Instant>,
@@ -95,7 +100,7 @@ pub enum Order {
 impl Exec {
     /// An exec whose request was admitted just now.
     pub(super) fn new(admitted: Admitted, store: &Arc<Store>) -> Self {
-        let Admitted { id, listing, facts, deadline } = admitted;
+        let Admitted { id, listing, number, facts, deadline } = admitted;
         Self {
             id,
             listing,
@@ -111,6 +116,8 @@ impl Exec {
             tree: OnceLock::new(),
             cancelled_by: OnceLock::new(),
             finished: AtomicBool::new(false),
+            number,
+            changed: AtomicU64::new(0),
         }
     }
 
@@ -138,6 +145,30 @@ impl Exec {
             (None, None) if life.is_starting() => State::Starting,
             (None, None) => State::Running,
         }
+    }
+
+    /// Why it ended, if it has.
+    pub fn reason(&self) -> Option<Reason> {
+        let shortage = self.facts.ended()?.shortage;
+        match self.poll() {
+            Ok(outcome) => outcome.map(|outcome| outcome.reason(shortage)),
+            Err(_) => Some(Reason::StartFailure),
+        }
+    }
+
+    /// Its place in the order of all starts, from 1 on; an id that was given back and is used
+    /// again has another one.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The number of its newest change: see [`super::changes`].
+    pub fn changed(&self) -> u64 {
+        self.changed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn note_change(&self, number: u64) {
+        self.changed.store(number, Ordering::Relaxed);
     }
 
     /// Its streams have ended too.

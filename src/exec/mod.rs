@@ -5,7 +5,9 @@
 //! a pipe or terminal into its spool, a [`reader`] reads it from any offset, and [`input`] is
 //! written by offset. The [`engine`] is the table of all of it.
 
+mod audit;
 pub mod birth;
+pub mod changes;
 mod disk;
 pub mod engine;
 pub mod facts;

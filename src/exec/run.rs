@@ -10,6 +10,7 @@
 use std::{io, sync::Arc, time::Instant};
 
 use super::{
+    audit,
     birth::{Born, Ends, Inlet, birth},
     engine::Engine,
     handle::{Exec, Order},
@@ -17,10 +18,11 @@ use super::{
 };
 use crate::{
     core::{
+        caller::Caller,
         failure::Kind,
         ids::Stream,
         life::Effect,
-        outcome::{Stage, StartFailure},
+        outcome::{Shortage, Stage, StartFailure},
         spec::ExecSpec,
     },
     os::{
@@ -30,6 +32,13 @@ use crate::{
     },
 };
 
+/// What its task is given once.
+pub(super) struct Request {
+    pub(super) spec: ExecSpec,
+    /// Who asked, if it was a client.
+    pub(super) caller: Option<Caller>,
+}
+
 /// What happened to a running exec.
 enum Event {
     Exited(Reaped),
@@ -38,7 +47,8 @@ enum Event {
 }
 
 /// Runs `exec` from start to end.
-pub(super) async fn run(engine: Arc<Engine>, exec: Arc<Exec>, spec: Box<ExecSpec>) {
+pub(super) async fn run(engine: Arc<Engine>, exec: Arc<Exec>, request: Box<Request>) {
+    let Request { spec, caller } = *request;
     let ground = engine.ground().clone();
     let merged = spec.argv.program().to_string_lossy().into_owned();
     let born = engine.work().run(Share::Spawn, move || birth(&ground, &spec)).await;
@@ -56,15 +66,25 @@ pub(super) async fn run(engine: Arc<Engine>, exec: Arc<Exec>, spec: Box<ExecSpec
     });
     let (started, exit, tree) = match connected {
         Ok(connected) => connected,
-        Err(failure) => return fail(&engine, &exec, failure),
+        Err(failure) => {
+            audit::failed(&exec, caller.as_ref(), &failure);
+            return fail(&engine, &exec, failure);
+        }
     };
     let tree = Arc::new(tree);
     exec.rooted(tree.clone());
     exec.facts().note_start(started);
     exec.change(|life| life.born());
+    engine.changed(&exec);
+    // Who asked for it is answered first.
+    tokio::task::yield_now().await;
+    audit::started(&exec, caller.as_ref());
     supervise(&engine, &exec, &tree, exit).await;
+    engine.changed(&exec);
     let exited = Instant::now();
     exec.input().finish();
+    tokio::task::yield_now().await;
+    audit::ended(&exec, caller.as_ref());
     // The exit was told before: whoever waits for it does not wait for this.
     linger::end_streams(&engine, &exec, &tree, exited).await;
     engine.finished(&exec);
@@ -131,7 +151,7 @@ async fn supervise(engine: &Engine, exec: &Arc<Exec>, tree: &Arc<Tree>, mut exit
         };
         let effect = match event {
             Event::Exited(reaped) => {
-                exec.facts().note_exit(&reaped);
+                exec.facts().note_exit(&reaped, Shortage::None);
                 return exec.change(|life| life.exited(reaped.status));
             }
             Event::Deadline => exec.change(|life| life.tick(Instant::now())),

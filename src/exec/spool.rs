@@ -142,6 +142,14 @@ impl Spool {
         }
     }
 
+    /// Bytes that stand in its file.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.look(|state| match state.file {
+            Some(_) => state.extent.written() - state.extent.first(),
+            None => 0,
+        })
+    }
+
     pub(super) fn store(&self) -> &Arc<Store> {
         &self.store
     }

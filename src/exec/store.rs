@@ -176,6 +176,17 @@ impl Store {
         self.memory.load(Relaxed)
     }
 
+    /// Bytes that stand in files.
+    pub fn disk_bytes(&self) -> u64 {
+        // Whatever has a file keeps enough to be asked for room.
+        self.big_spools().iter().map(|spool| spool.disk_bytes()).sum()
+    }
+
+    /// Whether output can be kept in files.
+    pub fn has_files(&self) -> bool {
+        self.disk.is_some()
+    }
+
     /// Deletes all files: for the agent's end. Blocks. Readers that have a file open go on.
     pub fn remove(&self) {
         if let Some(disk) = &self.disk {

@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use tonic::Status;
 
-use super::{Control, render, wire};
+use super::{Control, cursor::Cursor, render, wire};
 use crate::exec::handle::{Exec, State};
 
 pub(super) async fn list(
     control: &Control,
     request: wire::ListExecsRequest,
 ) -> Result<wire::ListExecsResponse, Status> {
+    let cursor = Cursor::after(control.engine.changes().newest());
     let execs = control.engine.list();
     let wanted = |exec: &&Arc<Exec>| !request.live_only || is_live(exec);
     let execs = execs.iter().filter(wanted).map(|exec| render::exec(control, exec)).collect();
-    Ok(wire::ListExecsResponse { execs, cursor: String::new() })
+    Ok(wire::ListExecsResponse { execs, cursor: cursor.text(control.instance()) })
 }
 
 pub(super) async fn get(

@@ -6,6 +6,7 @@
 mod agent;
 mod attach;
 mod cancel;
+mod cursor;
 mod forget;
 mod list;
 mod output;
@@ -19,6 +20,7 @@ use std::{pin::Pin, sync::Arc};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
+pub use self::agent::About;
 use super::lookup::Task;
 use crate::{
     core::limits::REQUEST_BYTES_MAX,
@@ -34,6 +36,7 @@ use crate::{
 pub struct Control {
     engine: Arc<Engine>,
     task: Task,
+    about: Arc<About>,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -41,8 +44,13 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Control {
     /// A door to `engine` for the task of this id, or for any.
-    pub fn new(engine: Arc<Engine>, task: Option<&str>) -> Self {
-        Self { engine, task: Task::new(task) }
+    pub fn new(engine: Arc<Engine>, task: Option<&str>, about: About) -> Self {
+        Self { engine, task: Task::new(task), about: Arc::new(about) }
+    }
+
+    /// The name of this agent process, which no other one has.
+    fn instance(&self) -> &str {
+        &self.about.instance
     }
 
     /// The service that tonic serves.
@@ -85,7 +93,7 @@ impl Rpcs for Control {
     ) -> Answer<Self::WatchExecsStream> {
         let request = request.into_inner();
         self.task.check(&request.task_id)?;
-        watch::watch(self, request).map(Response::new)
+        Ok(Response::new(watch::watch(self, &request)))
     }
 
     async fn signal_exec(
@@ -122,7 +130,7 @@ impl Rpcs for Control {
     ) -> Answer<wire::ForgetExecResponse> {
         let request = request.into_inner();
         self.task.check(&request.task_id)?;
-        forget::forget(self, request).map(Response::new)
+        forget::forget(self, &request).map(Response::new)
     }
 
     async fn read_output(

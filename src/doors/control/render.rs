@@ -7,11 +7,11 @@ use super::{Control, wire};
 use crate::{
     core::{
         ids::Stream,
-        outcome::{Cause, ExitStatus, Outcome, Stage, StartFailure},
+        outcome::{ExitStatus, Reason, StartFailure},
         usage::Usage,
     },
     exec::{
-        facts::{End, Whole},
+        facts::Whole,
         handle::{Exec, State},
         input,
     },
@@ -66,10 +66,11 @@ pub(super) fn ended(exec: &Exec) -> Option<wire::Ended> {
                 ExitStatus::Code(code) => (Some(code.into()), None),
                 ExitStatus::Signal(signal) => (None, Some(signal)),
             };
-            Some(wire::Ended { reason: reason(outcome, end).into(), exit_code, signal, ..common })
+            let reason = reason(outcome.reason(end.shortage)).into();
+            Some(wire::Ended { reason, exit_code, signal, ..common })
         }
         Err(failure) => Some(wire::Ended {
-            reason: wire::EndReason::StartFailure.into(),
+            reason: reason(Reason::StartFailure).into(),
             run_time: None,
             start_failure: Some(start_failure(&failure)),
             ..common
@@ -87,36 +88,24 @@ fn wire_state(state: State) -> wire::ExecState {
     }
 }
 
-fn reason(outcome: Outcome, _: &End) -> wire::EndReason {
-    match (outcome.cause, outcome.status) {
-        (Cause::Own, ExitStatus::Code(_)) => wire::EndReason::Exited,
-        (Cause::Own, ExitStatus::Signal(_)) => wire::EndReason::Signaled,
-        (Cause::Deadline, _) => wire::EndReason::Deadline,
-        (Cause::Cancelled, _) => wire::EndReason::Cancelled,
-        (Cause::Shutdown, _) => wire::EndReason::Shutdown,
+fn reason(reason: Reason) -> wire::EndReason {
+    match reason {
+        Reason::Exited => wire::EndReason::Exited,
+        Reason::Signaled => wire::EndReason::Signaled,
+        Reason::Deadline => wire::EndReason::Deadline,
+        Reason::Cancelled => wire::EndReason::Cancelled,
+        Reason::Shutdown => wire::EndReason::Shutdown,
+        Reason::OutOfMemory => wire::EndReason::OutOfMemory,
+        Reason::OutOfMemoryLikely => wire::EndReason::OutOfMemoryLikely,
+        Reason::StartFailure => wire::EndReason::StartFailure,
     }
 }
 
 fn start_failure(failure: &StartFailure) -> wire::StartFailure {
     wire::StartFailure {
-        stage: stage(failure.stage).to_string(),
+        stage: failure.stage.word().to_string(),
         errno: failure.errno,
         message: failure.to_string(),
-    }
-}
-
-/// The word that the contract has for a step of a start.
-fn stage(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Secret => "secret",
-        Stage::Descriptors => "descriptors",
-        Stage::Clone => "clone",
-        Stage::Session => "session",
-        Stage::Redirect => "redirect",
-        Stage::Limits => "limits",
-        Stage::Identity => "identity",
-        Stage::Workdir => "workdir",
-        Stage::Exec => "exec",
     }
 }
 

@@ -8,7 +8,11 @@ use std::{
 use tokio_stream::Empty;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
-use super::{TaskCommandRouter, start, write};
+use super::{
+    TaskCommandRouter,
+    start::{self, Arrival},
+    write,
+};
 use crate::{
     core::{
         failure::Kind,
@@ -51,6 +55,7 @@ impl Rpcs for TaskCommandRouter {
         // When the headers came: the body may have taken its time.
         let received = request.extensions().get::<Arrived>();
         let received = received.map_or_else(Instant::now, |arrived| arrived.0.into_std());
+        let caller = request.extensions().get().cloned();
         let request = request.into_inner();
         self.check_task(&request.task_id)?;
         if !request.container_id.is_empty() {
@@ -58,7 +63,7 @@ impl Rpcs for TaskCommandRouter {
             return Err(status(Kind::Unknown, unknown));
         }
         let id = ExecId::parse(&request.exec_id).map_err(|error| status(Kind::Invalid, error))?;
-        let start = start::parse(id, request, received);
+        let start = start::parse(id, request, Arrival { received, caller });
         let start = start.map_err(|error| status(Kind::Invalid, error))?;
         let started = self.engine.start(start).await;
         started.map_err(|error| status(error.kind(), error))?;

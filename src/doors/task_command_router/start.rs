@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     core::{
+        caller::Caller,
         ids::ExecId,
         spec::{
             Argv, EnvSource, EnvVar, ErrSink, ExecSpec, Input, SecretId, Sink, SpecError, Stdio,
@@ -29,16 +30,22 @@ pub(super) enum BadStart {
     Enum { id: ExecId, field: &'static str, value: i32 },
 }
 
-/// Reads a request that arrived at `received` and whose task, container and id were checked.
+/// When a request arrived, and from whom.
+pub(super) struct Arrival {
+    pub(super) received: Instant,
+    pub(super) caller: Option<Caller>,
+}
+
+/// Reads a request whose task, container and id were checked.
 pub(super) fn parse(
     id: ExecId,
     request: TaskExecStartRequest,
-    received: Instant,
+    Arrival { received, caller }: Arrival,
 ) -> Result<Start, BadStart> {
     let fingerprint = Sha256::digest(request.encode_to_vec()).into();
     let stdio = stdio(&id, &request)?;
     match spec(request, stdio) {
-        Ok(spec) => Ok(Start { id, fingerprint, spec, received }),
+        Ok(spec) => Ok(Start { id, fingerprint, spec, received, caller }),
         Err(error) => Err(BadStart::Spec { id, error }),
     }
 }

@@ -28,6 +28,16 @@ impl Control {
     /// Connects to `host:port`.
     pub(crate) async fn open(host_and_port: &str, token: &str) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{host_and_port}")).unwrap();
+        Self::connect(endpoint, token).await
+    }
+
+    /// The same, with little room for what is not read.
+    pub(crate) async fn open_narrow(host_and_port: &str, token: &str) -> Self {
+        let endpoint = Endpoint::from_shared(format!("http://{host_and_port}")).unwrap();
+        Self::connect(endpoint.initial_stream_window_size(16 << 10), token).await
+    }
+
+    async fn connect(endpoint: Endpoint, token: &str) -> Self {
         let channel = endpoint.tcp_nodelay(true).connect().await.unwrap();
         let raw = ControlClient::with_interceptor(channel, Token::new(token));
         Self { raw: raw.max_decoding_message_size(usize::MAX) }
