@@ -10,6 +10,7 @@ use std::{
     os::{fd::OwnedFd, unix::fs::FileExt as _},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -163,7 +164,7 @@ fn pumped(printer: Printer, dir: &Path, bytes: u64, reading: Reading) -> Cost {
         let spool = store.spool();
         let Printer { mut child, fd, source } = printer;
         let mut started = Started::new();
-        pump::start(fd, source, spool.clone(), Work::new()).expect("a pump starts");
+        pump::start(Arc::new(fd), source, spool.clone(), Work::new()).expect("a pump starts");
         let read = match reading {
             Reading::Nobody => None,
             Reading::Live => Some(spool.reader(0)),
@@ -200,7 +201,7 @@ fn finished(dir: &Path) {
         for _ in 0..COUNT {
             let spool = store.spool();
             let (from, to) = std::io::pipe().expect("a pipe can be made");
-            pump::start(from.into(), Source::Pipe, spool.clone(), Work::new())
+            pump::start(Arc::new(from.into()), Source::Pipe, spool.clone(), Work::new())
                 .expect("a pump starts");
             std::io::Write::write_all(&mut &to, &[b'x'; 100]).expect("it has room");
             drop(to);

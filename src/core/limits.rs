@@ -73,6 +73,9 @@ pub const BURST: Duration = Duration::from_millis(5);
 pub const BUSY_WAIT: Duration = Duration::from_millis(3);
 /// How long a busy stream's small pieces are gathered before readers get them.
 pub const GATHER: Duration = Duration::from_micros(300);
+/// Sizes of one terminal that are remembered with their offsets, the newest: dragging a window's
+/// edge makes some dozens, and only a screen that is far behind needs old ones.
+pub const WINDOW_SIZES_MAX: usize = 256;
 /// How long a pump that found no room waits at most before it looks again: room also comes from
 /// others who delete their files, of which nobody tells us.
 pub const ROOM_WAIT: Duration = Duration::from_millis(200);

@@ -81,9 +81,9 @@ pub struct Ends {
     /// What it reads.
     pub input: Inlet,
     /// What it writes to standard output or its terminal.
-    pub stdout: Option<OwnedFd>,
+    pub stdout: Option<Arc<OwnedFd>>,
     /// What it writes to standard error.
-    pub stderr: Option<OwnedFd>,
+    pub stderr: Option<Arc<OwnedFd>>,
 }
 
 /// Where a command's input is written.
@@ -92,8 +92,8 @@ pub enum Inlet {
     None,
     /// A pipe.
     Pipe(OwnedFd),
-    /// Its terminal.
-    Terminal(OwnedFd),
+    /// Its terminal, which is also where its output comes from.
+    Terminal(Arc<OwnedFd>),
 }
 
 /// The environment that the agent was started with, as far as commands may see it: without its
@@ -212,9 +212,10 @@ impl Files {
             Stdio::Pty(size) => {
                 let pair = pty::pair(size, identity.map(|user| (user.uid, user.gid)))?;
                 let theirs = [pair.slave.try_clone()?, pair.slave.try_clone()?, pair.slave];
+                let master = Arc::new(pair.master);
                 let ours = Ends {
-                    input: Inlet::Terminal(pair.master.try_clone()?),
-                    stdout: Some(pair.master),
+                    input: Inlet::Terminal(master.clone()),
+                    stdout: Some(master),
                     stderr: None,
                 };
                 Ok(Self { theirs, terminal: Terminal::Controlling, ours })
@@ -246,10 +247,10 @@ impl Files {
     }
 }
 
-fn outlet() -> io::Result<(OwnedFd, Option<OwnedFd>)> {
+fn outlet() -> io::Result<(OwnedFd, Option<Arc<OwnedFd>>)> {
     let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&ours, true)?;
-    Ok((theirs, Some(ours)))
+    Ok((theirs, Some(Arc::new(ours))))
 }
 
 fn null() -> io::Result<OwnedFd> {

@@ -12,16 +12,19 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
+pub use super::terminal::ResizeError;
 use super::{
     facts::Facts,
     input::Input,
     spool::{Spool, Store},
+    terminal::Terminal,
 };
 use crate::{
     core::{
         ids::{ExecId, Stream},
         life::Life,
         outcome::{Cause, Outcome, Reason, StartFailure},
+        spec::WindowSize,
     },
     os::tree::Tree,
 };
@@ -44,6 +47,8 @@ pub struct Exec {
     survivors: AtomicUsize,
     /// All that came of it; there once its process exists.
     tree: OnceLock<Arc<Tree>>,
+    /// Its terminal, if it has one; there before its process.
+    terminal: OnceLock<Terminal>,
     /// Who asked for its end first.
     cancelled_by: OnceLock<Arc<str>>,
     /// Its streams have ended too, and it may be forgotten.
@@ -114,6 +119,7 @@ impl Exec {
             pumped: [AtomicBool::new(false), AtomicBool::new(false)],
             survivors: AtomicUsize::new(0),
             tree: OnceLock::new(),
+            terminal: OnceLock::new(),
             cancelled_by: OnceLock::new(),
             finished: AtomicBool::new(false),
             number,
@@ -210,6 +216,41 @@ impl Exec {
     pub(super) fn rooted(&self, tree: Arc<Tree>) {
         // A process is born once.
         let _ = self.tree.set(tree);
+    }
+
+    /// It will have a terminal of this size.
+    pub(super) fn plan_terminal(&self, size: WindowSize) {
+        // Its task says so once.
+        let _ = self.terminal.set(Terminal::new(size));
+    }
+
+    pub(super) fn terminal(&self) -> Option<&Terminal> {
+        self.terminal.get()
+    }
+
+    /// The size of its terminal; `None` if it has none.
+    pub fn window(&self) -> Option<WindowSize> {
+        self.terminal().map(|terminal| *terminal.window().borrow())
+    }
+
+    /// The size of its terminal, and every change of it; `None` if it has none.
+    pub fn watch_window(&self) -> Option<watch::Receiver<WindowSize>> {
+        self.terminal().map(Terminal::window)
+    }
+
+    /// Changes the size of its terminal. The group in the terminal's foreground gets SIGWINCH if
+    /// it is another one.
+    pub fn resize(&self, size: WindowSize) -> Result<(), ResizeError> {
+        let terminal = self.terminal().ok_or(ResizeError::NoTerminal)?;
+        terminal.resize(size, || self.stdout.range().end)
+    }
+
+    /// The sizes that its terminal had, each with the offset of `stdout` from which on: the first
+    /// at 0, at most [`WINDOW_SIZES_MAX`]. Empty if it has none.
+    ///
+    /// [`WINDOW_SIZES_MAX`]: crate::core::limits::WINDOW_SIZES_MAX
+    pub fn sizes(&self) -> Vec<(u64, WindowSize)> {
+        self.terminal().map(Terminal::sizes).unwrap_or_default()
     }
 
     /// Who asked for its end, if anybody did; the first one.

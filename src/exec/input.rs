@@ -59,12 +59,23 @@ enum Sink {
 /// full one: most commands read nothing, and a terminal would wake it at every line it shows.
 struct Outlet {
     fd: Arc<OwnedFd>,
+    watch: Watch,
     watched: OnceLock<AsyncFd<Arc<OwnedFd>>>,
 }
 
+/// What the reactor watches for an [`Outlet`].
+#[derive(Debug, Clone, Copy)]
+enum Watch {
+    /// The descriptor.
+    Itself,
+    /// A copy of it: it is watched already, by who reads it, and the reactor takes each descriptor
+    /// only once (epoll_ctl(2), EEXIST).
+    Copy,
+}
+
 impl Outlet {
-    fn new(fd: OwnedFd) -> Arc<Self> {
-        Arc::new(Self { fd: Arc::new(fd), watched: OnceLock::new() })
+    fn new(fd: Arc<OwnedFd>, watch: Watch) -> Arc<Self> {
+        Arc::new(Self { fd, watch, watched: OnceLock::new() })
     }
 
     /// What tells when there is room again.
@@ -72,7 +83,12 @@ impl Outlet {
         match self.watched.get() {
             Some(watched) => Ok(watched),
             None => {
-                let watched = register_shared(&self.fd, Interest::WRITABLE)?;
+                let watched = match self.watch {
+                    Watch::Itself => register_shared(&self.fd, Interest::WRITABLE)?,
+                    Watch::Copy => {
+                        register_shared(&Arc::new(self.fd.try_clone()?), Interest::WRITABLE)?
+                    }
+                };
                 Ok(self.watched.get_or_init(|| watched))
             }
         }
@@ -146,12 +162,12 @@ impl Input {
 
     /// Connects it to the write end of the command's pipe; must be nonblocking.
     pub(super) fn attach_pipe(&self, pipe: OwnedFd) {
-        self.state.lock().sink = Sink::Pipe(Outlet::new(pipe));
+        self.state.lock().sink = Sink::Pipe(Outlet::new(Arc::new(pipe), Watch::Itself));
     }
 
     /// Connects it to the command's terminal; must be nonblocking.
-    pub(super) fn attach_terminal(&self, master: OwnedFd) {
-        self.state.lock().sink = Sink::Terminal(Outlet::new(master));
+    pub(super) fn attach_terminal(&self, master: Arc<OwnedFd>) {
+        self.state.lock().sink = Sink::Terminal(Outlet::new(master, Watch::Copy));
     }
 
     /// The command has ended: nothing is accepted any more, and whoever inherited its input
@@ -335,7 +351,7 @@ impl State {
             }
         }
         self.sink = match std::mem::replace(&mut self.sink, Sink::None) {
-            // The terminal stays: its size can still be changed through it.
+            // The terminal stays: an end of its input is a byte, and the next reader finds more.
             Sink::Terminal(sink) => Sink::Terminal(sink),
             Sink::Pipe(_) | Sink::None => Sink::None,
         };

@@ -23,6 +23,7 @@ pub mod secrets;
 pub mod spool;
 pub mod store;
 mod tail;
+mod terminal;
 
 #[cfg(test)]
 mod spool_tests;

@@ -52,9 +52,8 @@ pub enum Source {
 
 /// Begins to move everything from `fd` into `spool`, which is closed at the end of file. Must be
 /// called on the reactor. The pump goes on by itself until then.
-pub fn start(fd: OwnedFd, source: Source, spool: Arc<Spool>, work: Work) -> io::Result<()> {
+pub fn start(fd: Arc<OwnedFd>, source: Source, spool: Arc<Spool>, work: Work) -> io::Result<()> {
     rustix::io::ioctl_fionbio(&fd, true)?;
-    let fd = Arc::new(fd);
     let registered = register(&fd)?;
     let stream = Stream { fd, source, spool, work };
     tokio::spawn(stream.run(registered));

@@ -23,7 +23,7 @@ use crate::{
         ids::Stream,
         life::Effect,
         outcome::{Shortage, Stage, StartFailure},
-        spec::ExecSpec,
+        spec::{ExecSpec, Stdio},
     },
     os::{
         reap::{Exit, Reaped},
@@ -49,6 +49,10 @@ enum Event {
 /// Runs `exec` from start to end.
 pub(super) async fn run(engine: Arc<Engine>, exec: Arc<Exec>, request: Box<Request>) {
     let Request { spec, caller } = *request;
+    match spec.stdio {
+        Stdio::Pty(size) => exec.plan_terminal(size),
+        Stdio::Pipes { .. } => {}
+    }
     let ground = engine.ground().clone();
     let merged = spec.argv.program().to_string_lossy().into_owned();
     let born = engine.work().run(Share::Spawn, move || birth(&ground, &spec)).await;
@@ -97,7 +101,12 @@ fn connect(engine: &Engine, exec: &Exec, ends: Ends) -> io::Result<()> {
     match ends.input {
         Inlet::None => {}
         Inlet::Pipe(pipe) => exec.input().attach_pipe(pipe),
-        Inlet::Terminal(master) => exec.input().attach_terminal(master),
+        Inlet::Terminal(master) => {
+            if let Some(terminal) = exec.terminal() {
+                terminal.made(&master);
+            }
+            exec.input().attach_terminal(master);
+        }
     }
     let source = if terminal { pump::Source::Pty } else { pump::Source::Pipe };
     for (stream, end) in [(Stream::Stdout, ends.stdout), (Stream::Stderr, ends.stderr)] {

@@ -90,7 +90,7 @@ fn write_all(to: impl Into<OwnedFd>, total: u64) -> std::thread::JoinHandle<()> 
 fn pumped(store: &Arc<Store>, total: u64) -> (Arc<Spool>, std::thread::JoinHandle<()>) {
     let spool = store.spool();
     let (from, to) = std::io::pipe().unwrap();
-    pump::start(from.into(), Source::Pipe, spool.clone(), Work::new()).unwrap();
+    pump::start(Arc::new(from.into()), Source::Pipe, spool.clone(), Work::new()).unwrap();
     (spool, write_all(to, total))
 }
 
@@ -151,7 +151,7 @@ async fn a_terminal_ends_when_nobody_has_it_open() {
     let mut modes = rustix::termios::tcgetattr(&pair.slave).unwrap();
     modes.make_raw();
     rustix::termios::tcsetattr(&pair.slave, OptionalActions::Now, &modes).unwrap();
-    pump::start(pair.master, Source::Pty, spool.clone(), Work::new()).unwrap();
+    pump::start(Arc::new(pair.master), Source::Pty, spool.clone(), Work::new()).unwrap();
     let writer = write_all(pair.slave, 3_000_000);
     let end = read_out(&mut spool.reader(0)).await.unwrap();
     assert_eq!(end, (3_000_000, End::Eof));

@@ -11,6 +11,7 @@ mod access;
 mod command;
 mod containers;
 mod control_list;
+mod control_orders;
 mod control_watch;
 mod cuts;
 mod entrypoint;

@@ -111,7 +111,7 @@ fn start_failure(failure: &StartFailure) -> wire::StartFailure {
 
 /// The size of its terminal.
 fn terminal(exec: &Exec) -> Option<wire::TerminalSize> {
-    let size = exec.facts().window()?;
+    let size = exec.window()?;
     Some(wire::TerminalSize { rows: size.rows().into(), columns: size.columns().into() })
 }
 
