@@ -15,6 +15,7 @@ pub mod handle;
 pub mod input;
 mod kept;
 mod linger;
+pub mod measure;
 pub mod pump;
 pub mod reader;
 mod room;

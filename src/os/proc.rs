@@ -17,8 +17,11 @@ use rustix::{
     process::Pid,
 };
 
-use super::label::{Cookie, Label};
-use crate::core::limits::ENVIRON_BYTES_MAX;
+use super::{
+    label::{Cookie, Label},
+    usage,
+};
+use crate::core::limits::{ENVIRON_BYTES_MAX, KIB};
 
 /// An open /proc.
 #[derive(Debug)]
@@ -41,8 +44,37 @@ pub struct Process {
     pub threads: u32,
     /// When it started, in clock ticks since boot: with the pid, it names the process.
     pub start: u64,
-    /// Processor time it has used, in clock ticks.
-    pub cpu_ticks: u64,
+    /// What it and the children that it has waited for have used up.
+    pub used: Used,
+}
+
+/// What a process and the children that it has waited for have used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Used {
+    /// Processor time in their own code, in clock ticks.
+    pub user_ticks: u64,
+    /// Processor time in the kernel, in clock ticks.
+    pub system_ticks: u64,
+    /// Page faults that waited for storage.
+    pub major_faults: u64,
+}
+
+/// The memory of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// What it holds, in bytes; pages that it shares with others too.
+    pub bytes: u64,
+    /// The most that it held, in bytes.
+    pub peak_bytes: u64,
+}
+
+/// Bytes that a process, and the children that it has waited for, moved from and to storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Storage {
+    /// Read.
+    pub read_bytes: u64,
+    /// Written.
+    pub written_bytes: u64,
 }
 
 /// What a process does.
@@ -122,6 +154,23 @@ impl Proc {
         Cookie::find(&environ)
     }
 
+    /// The memory of this pid; absent where the kernel does not show it.
+    pub fn memory(&self, pid: Pid) -> Option<Memory> {
+        let mut buffer = [0; 4 << 10];
+        let status = str::from_utf8(self.read(pid, "status", &mut buffer)?).ok()?;
+        let bytes = |key| usage::number(status, key)?.checked_mul(KIB);
+        Some(Memory { bytes: bytes("VmRSS")?, peak_bytes: bytes("VmHWM")? })
+    }
+
+    /// What this pid moved from and to storage; needs the rights of a debugger over it.
+    pub fn storage(&self, pid: Pid) -> Option<Storage> {
+        let mut buffer = [0; 1 << 10];
+        let io = str::from_utf8(self.read(pid, "io", &mut buffer)?).ok()?;
+        let (read, written) = ("read_bytes", "write_bytes");
+        let bytes = |key| usage::number(io, key);
+        Some(Storage { read_bytes: bytes(read)?, written_bytes: bytes(written)? })
+    }
+
     fn read<'a>(&self, pid: Pid, file: &str, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
         let file = self.open_file(pid, file)?;
         // These files are made whole at the first read, and are smaller than the buffers.
@@ -193,18 +242,24 @@ fn parse_stat(stat: &[u8]) -> Option<(Process, &[u8])> {
     let mut ids = fields.by_ref().take(3).map(str::parse);
     let mut id = || ids.next()?.ok();
     let (parent, group, session) = (id()?, id()?, id()?);
-    // Skipped: the terminal, its group, flags and four counts of page faults.
-    let mut counts = fields.skip(7).map(str::parse::<u64>);
-    let mut count = || counts.next()?.ok();
-    let cpu_ticks = count()?.saturating_add(count()?);
-    // Skipped: what reaped children used, priority and nice value (which may be negative).
-    let mut counts = counts.skip(4).map(Result::ok);
+    // Skipped: the terminal, its group, flags and two counts of minor page faults.
+    let mut counts = fields.skip(5).map(|field| field.parse::<u64>().ok());
+    let mut count = || counts.next()?;
+    let major_faults = count()?.saturating_add(count()?);
+    let (user, system, waited_user, waited_system) = (count()?, count()?, count()?, count()?);
+    let used = Used {
+        user_ticks: user.saturating_add(waited_user),
+        system_ticks: system.saturating_add(waited_system),
+        major_faults,
+    };
+    // Skipped: priority and nice value (which may be negative).
+    let mut counts = counts.skip(2);
     let mut count = || counts.next()?;
     let threads = u32::try_from(count()?).ok()?;
     let _interval = count()?;
     let start = count()?;
     let pid = Pid::from_raw(pid)?;
-    Some((Process { pid, parent, group, session, state, threads, start, cpu_ticks }, name))
+    Some((Process { pid, parent, group, session, state, threads, start, used }, name))
 }
 
 #[cfg(test)]
@@ -220,7 +275,7 @@ mod tests {
     fn stat_lines() {
         let line = |name: &str, state: &str| {
             format!(
-                "42 ({name}) {state} 1 40 41 34816 42 4194304 1 2 3 4 100 11 -1 0 20 -5 3 0 777 \
+                "42 ({name}) {state} 1 40 41 34816 42 4194304 1 2 3 4 100 11 7 5 20 -5 3 0 777 \
                  999 5 18446744073709551615\n"
             )
         };
@@ -230,9 +285,9 @@ mod tests {
             assert_eq!(found, name.as_bytes());
             let pid = Pid::from_raw(42).unwrap();
             let (parent, group, session, threads) = (1, 40, 41, 3);
-            let (state, start, cpu_ticks) = (State::Stopped, 777, 111);
-            let expected =
-                Process { pid, parent, group, session, state, threads, start, cpu_ticks };
+            let (state, start) = (State::Stopped, 777);
+            let used = Used { user_ticks: 107, system_ticks: 16, major_faults: 7 };
+            let expected = Process { pid, parent, group, session, state, threads, start, used };
             assert_eq!(process, expected, "{name:?}");
         }
         let states = [("Z", State::Ended), ("R", State::Running), ("?", State::Other)];

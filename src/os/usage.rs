@@ -67,7 +67,7 @@ pub(super) fn of_ended(usage: &libc::rusage) -> Usage {
         system_time: Some(time(usage.ru_stime)),
         read_bytes: blocks(usage.ru_inblock),
         written_bytes: blocks(usage.ru_oublock),
-        major_faults: counted.faults.then(|| u64::try_from(usage.ru_majflt).unwrap_or(0)),
+        major_faults: faults(u64::try_from(usage.ru_majflt).unwrap_or(0)),
     }
 }
 
@@ -83,6 +83,11 @@ fn peak(bytes: u64) -> Option<u64> {
     let own = own_status("VmHWM")?.saturating_mul(KIB);
     OWN.fetch_max(own, Ordering::Relaxed);
     (!hidden(own)).then_some(bytes)
+}
+
+/// A count of page faults, where they are counted.
+pub(super) fn faults(count: u64) -> Option<u64> {
+    Counted::here().faults.then_some(count)
 }
 
 /// What this process uses.
@@ -105,7 +110,7 @@ fn own_status(key: &str) -> Option<u64> {
     number(&status, key)
 }
 
-/// The number behind `key:` in the text of a /proc/PID/status.
+/// The number behind `key:` in the text of a /proc/PID/status or /proc/PID/io.
 pub(super) fn number(status: &str, key: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     line.split_ascii_whitespace().next()?.parse().ok()
@@ -116,6 +121,13 @@ fn own_rusage() -> libc::rusage {
     // SAFETY: `usage` is ours to be written.
     unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) };
     usage
+}
+
+/// What clock ticks of /proc are as time.
+pub(super) fn ticks(count: u64) -> Duration {
+    let rate = rustix::param::clock_ticks_per_second().max(1);
+    let rest = Duration::from_nanos((count % rate).saturating_mul(1_000_000_000 / rate));
+    Duration::from_secs(count / rate) + rest
 }
 
 /// A use of nothing, to be filled by the kernel.

@@ -177,3 +177,47 @@ async fn what_an_ended_exec_used_up_is_its_own_and_not_the_agents() {
     let used = control.get_in(&exec, ExecState::Ended).await.usage.unwrap();
     assert_eq!(used.memory_peak_bytes, None, "{used:?}");
 }
+
+#[tokio::test]
+async fn a_look_counts_the_processes_of_each_tree_and_what_they_use() {
+    let agent = Agent::start().await;
+    let (door, control) = both(&agent).await;
+    let busy = "sleep 1000 & setsid sleep 1000 & sh -c 'setsid sleep 1000 & exit 0'; echo up; \
+        while :; do :; done";
+    let busy = door.start(&sh(busy)).await.unwrap();
+    let fat = "exec dd if=/dev/zero of=/dev/null bs=64M iflag=fullblock 2>/dev/null";
+    let fat = door.start(&sh(fat)).await.unwrap();
+    let left = door.start(&sh("setsid sleep 1000 >/dev/null 2>&1 & exit 0")).await.unwrap();
+    let none = door.start(&sh("exit 0")).await.unwrap();
+    for exec in [&left, &none] {
+        control.get_in(exec, ExecState::Ended).await;
+    }
+    let settled = |execs: &[Exec]| {
+        let used = |exec: &Exec| exec.usage.unwrap_or_default();
+        let user = used(&execs[0]).user_time.map_or(0, |time| time.nanos);
+        execs[0].processes == Some(4)
+            && user > 50_000_000
+            && used(&execs[1]).memory_bytes.is_some_and(|bytes| bytes > 64 << 20)
+    };
+    let begun = std::time::Instant::now();
+    let execs = loop {
+        let execs = control.measure().await;
+        if settled(&execs) {
+            break execs;
+        }
+        assert!(begun.elapsed() < crate::support::PATIENCE, "{execs:#?}");
+    };
+    let [busy_seen, fat_seen, left_seen, none_seen] = &execs[..] else { panic!("{execs:#?}") };
+    assert_eq!(busy_seen.exec_id, busy);
+    assert_eq!((fat_seen.exec_id.as_str(), fat_seen.processes), (fat.as_str(), Some(1)));
+    let used = fat_seen.usage.unwrap();
+    assert!((64 << 20..200 << 20).contains(&used.memory_peak_bytes.unwrap()), "{used:?}");
+    assert!(used.system_time.is_some() && used.read_bytes.is_some(), "{used:?}");
+    assert_eq!(left_seen.processes, Some(1), "a daemon that holds no stream: {left_seen:?}");
+    assert!(left_seen.usage.unwrap().memory_bytes.unwrap() > 0);
+    assert_eq!(none_seen.processes, Some(0));
+    assert_eq!(none_seen.usage.unwrap().memory_bytes, None);
+    // Without a look nothing is said, in place of 0.
+    let running = control.get(&busy).await.unwrap();
+    assert_eq!((running.processes, running.usage), (None, None));
+}

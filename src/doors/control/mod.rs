@@ -75,7 +75,7 @@ impl Rpcs for Control {
     ) -> Answer<wire::ListExecsResponse> {
         let request = request.into_inner();
         self.task.check(&request.task_id)?;
-        list::list(self, request).await.map(Response::new)
+        list::list(self, &request).await.map(Response::new)
     }
 
     async fn get_exec(
@@ -84,7 +84,7 @@ impl Rpcs for Control {
     ) -> Answer<wire::GetExecResponse> {
         let request = request.into_inner();
         let exec = self.exec(&request.task_id, &request.exec_id)?;
-        list::get(self, &exec, request).await.map(Response::new)
+        list::get(self, &exec, &request).await.map(Response::new)
     }
 
     async fn watch_execs(

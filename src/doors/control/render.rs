@@ -14,6 +14,7 @@ use crate::{
         facts::Whole,
         handle::{Exec, State},
         input,
+        measure::Looks,
     },
 };
 
@@ -47,6 +48,21 @@ pub(super) fn exec(_: &Control, exec: &Exec) -> wire::Exec {
         attached,
         has_writer,
     }
+}
+
+/// The same with what a look at the system showed of it, if anybody looked.
+pub(super) fn seen(control: &Control, exec: &Exec, looks: &Looks) -> wire::Exec {
+    let shown = self::exec(control, exec);
+    let Some(look) = looks.of(exec) else { return shown };
+    let used = match exec.facts().ended() {
+        None => look.usage,
+        // What it used up is known for good; others of its tree may hold memory still.
+        Some(end) if look.processes > 0 => {
+            Usage { memory_bytes: look.usage.memory_bytes, ..end.usage }
+        }
+        Some(end) => end.usage,
+    };
+    wire::Exec { processes: Some(look.processes), usage: usage(&used), ..shown }
 }
 
 /// How an exec ended, once it has.
@@ -136,7 +152,7 @@ fn range(exec: &Exec, stream: Stream) -> wire::StreamRange {
 }
 
 /// What was used up; absent where nothing is known.
-pub(super) fn usage(usage: &Usage) -> Option<wire::Usage> {
+fn usage(usage: &Usage) -> Option<wire::Usage> {
     (*usage != Usage::default()).then(|| wire::Usage {
         memory_peak_bytes: usage.memory_peak_bytes,
         memory_bytes: usage.memory_bytes,

@@ -16,7 +16,7 @@ use std::{
     fmt::Display,
     io::{self, Write},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use parking_lot::Mutex;
@@ -50,6 +50,8 @@ struct Home {
     directory: OwnedFd,
     /// Guards the numbers; never held during a system call.
     numbers: Mutex<Numbers>,
+    /// Whether memory is counted for each of them; known once one was looked at.
+    memory: OnceLock<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -78,7 +80,13 @@ impl Pool {
         let (name, directory) = make_locked(parent.as_fd())
             .or_else(|_| make_locked(parent.as_fd()))
             .map_err(|error| in_path(&error))?;
-        Ok(Self(Arc::new(Home { parent, name, directory, numbers: Mutex::default() })))
+        Ok(Self(Arc::new(Home {
+            parent,
+            name,
+            directory,
+            numbers: Mutex::default(),
+            memory: OnceLock::new(),
+        })))
     }
 
     /// Takes a cgroup with nothing in it; `None` where no more can be had. Microseconds if one
@@ -105,7 +113,9 @@ impl Pool {
     fn reuse(&self) -> Option<u32> {
         for _ in 0..2 {
             let number = self.0.numbers.lock().idle.pop_front()?;
-            if self.0.numbers.lock().spent.contains(&number) {
+            // Its count of kills would be laid to the next exec.
+            let spent = self.0.numbers.lock().spent.contains(&number);
+            if spent || self.0.oom_kills(number).is_some_and(|kills| kills > 0) {
                 self.remove(number);
                 continue;
             }
@@ -195,6 +205,17 @@ impl Group {
         Ok(self.home.is_populated(self.number)?)
     }
 
+    /// Memory that its processes hold, in bytes; absent where memory is not counted by cgroup.
+    pub fn memory_bytes(&self) -> Option<u64> {
+        self.home.memory_file(self.number, "memory.current", |text| text.trim().parse().ok())
+    }
+
+    /// How many processes in it the kernel killed for want of memory; absent where memory is not
+    /// counted by cgroup.
+    pub fn oom_kills(&self) -> Option<u64> {
+        self.home.oom_kills(self.number)
+    }
+
     /// Processor time that all its processes have used, ended ones and those of earlier execs
     /// too, in microseconds: only differences mean something.
     pub fn cpu_usec(&self) -> io::Result<u64> {
@@ -225,6 +246,25 @@ impl Home {
         Ok(&buffer[..read])
     }
 
+    fn oom_kills(&self, number: u32) -> Option<u64> {
+        self.memory_file(number, "memory.events", oom_kills)
+    }
+
+    /// Reads a file of the memory controller, where the cgroups have it; most have not, and are
+    /// asked once.
+    fn memory_file<T>(
+        &self,
+        number: u32,
+        file: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let mut buffer = [0; 1024];
+        if !*self.memory.get_or_init(|| self.read(number, "memory.events", &mut [0; 64]).is_ok()) {
+            return None;
+        }
+        parse(str::from_utf8(self.read(number, file, &mut buffer).ok()?).ok()?)
+    }
+
     fn is_populated(&self, number: u32) -> Result<bool, Errno> {
         let mut buffer = [0; 256];
         let events = self.read(number, "cgroup.events", &mut buffer)?;
@@ -250,6 +290,11 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 
 fn lines(text: &[u8]) -> impl Iterator<Item = &str> {
     str::from_utf8(text).unwrap_or_default().lines()
+}
+
+/// The count of kills for want of memory in a memory.events (v2) or memory.oom_control (v1).
+fn oom_kills(text: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 
 /// Makes a directory and locks it. Another agent that starts at the same moment may take it for a

@@ -17,6 +17,7 @@
 //!
 //! [`SWEEP`]: crate::core::limits::SWEEP
 
+mod census;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,10 @@ use std::{collections::HashSet, sync::OnceLock};
 use parking_lot::Mutex;
 use rustix::process::{Pid, Signal};
 
-pub use self::sweep::{Left, Swept};
+pub use self::{
+    census::{Look, census},
+    sweep::{Left, Swept},
+};
 use super::{
     cgroup::Group,
     features::Features,
@@ -171,6 +175,23 @@ impl Tree {
                 }
             }
             Scope::Agent(_) => {}
+        }
+    }
+
+    /// The memory that its cgroup holds, in bytes, where the kernel counts it for each.
+    fn group_memory_bytes(&self) -> Option<u64> {
+        match &self.scope {
+            Scope::Exec { group, .. } => group.lock().as_ref()?.memory_bytes(),
+            Scope::Agent(_) => None,
+        }
+    }
+
+    /// How many of its processes the kernel killed for want of memory, where it counts them for
+    /// each cgroup.
+    pub fn oom_kills(&self) -> Option<u64> {
+        match &self.scope {
+            Scope::Exec { group, .. } => group.lock().as_ref()?.oom_kills(),
+            Scope::Agent(_) => None,
         }
     }
 

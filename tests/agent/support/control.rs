@@ -49,6 +49,13 @@ impl Control {
         self.raw.clone().list_execs(request).await.unwrap().into_inner().execs
     }
 
+    /// Every exec, with a look at the system.
+    pub(crate) async fn measure(&self) -> Vec<Exec> {
+        let request =
+            ListExecsRequest { task_id: TASK.into(), measure: true, ..ListExecsRequest::default() };
+        self.raw.clone().list_execs(request).await.unwrap().into_inner().execs
+    }
+
     /// One exec, without a look at the system.
     pub(crate) async fn get(&self, exec: &str) -> Result<Exec, Status> {
         let request = GetExecRequest {
