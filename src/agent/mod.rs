@@ -237,6 +237,7 @@ fn about(config: &Config, listeners: &[Listener]) -> Result<About, StartupError>
         started: SystemTime::now(),
         since: Instant::now(),
         limits: limits.map(|(flag, limit)| (flag.to_string(), limit)).into(),
+        grace: config.grace,
         listening: addresses(listeners),
     })
 }

@@ -133,7 +133,7 @@ async fn end_everything(ending: &Ending) {
     ending.health.stop().await;
     let live = ending.engine.close();
     for exec in &live {
-        exec.order(Order::Blame(Cause::Shutdown));
+        exec.order(Order::Ask(Cause::Shutdown));
     }
     let everything = ending.everything.clone();
     let term = move || everything.signal(Leader::Alive, Signal::TERM);

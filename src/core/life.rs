@@ -4,15 +4,16 @@
 //!              born            exited
 //!  Starting ────────▶ Running ────────▶ Ended(outcome)
 //!     │                 │  ▲
-//!     │ failed          └──┘ expired, cancelled: the tree is swept, once; the first cause stays
-//!     ▼
+//!     │ failed          └──┘ asked to end: TERM, and time to obey
+//!     ▼                 └──┘ killed: the tree is swept, once; this cause stays
 //!  Failed(failure)
 //! ```
 //!
 //! The happy path is Starting, Running, Ended. `Ended` and `Failed` are final, and an outcome
 //! never changes. A deadline or a cancel that comes after the exit changes nothing about the
-//! outcome. The cause is ours only if the process ended by the signal that we sent: one that
-//! returned by itself just before the signal ended by itself.
+//! outcome. The cause is ours only if the process ended by a signal that we sent: one that
+//! returned by itself just before the signal ended by itself. Being asked to end does not put a
+//! deadline off: when it passes first, it kills, and is the cause.
 
 use std::time::Instant;
 
@@ -28,9 +29,20 @@ pub struct Life {
 #[derive(Debug, Clone)]
 enum State {
     Starting,
-    Running { ending: Option<Cause> },
+    Running { ending: Ending },
     Ended(Outcome),
     Failed(StartFailure),
+}
+
+/// What was done to end a running exec.
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    /// Nothing.
+    None,
+    /// It was sent TERM.
+    Asked(Cause),
+    /// It was sent KILL.
+    Killed(Cause),
 }
 
 /// What the exec's task has to do after an event.
@@ -51,7 +63,7 @@ impl Life {
     /// Its process exists.
     pub fn born(&mut self) {
         match self.state {
-            State::Starting => self.state = State::Running { ending: None },
+            State::Starting => self.state = State::Running { ending: Ending::None },
             State::Running { .. } | State::Ended(_) | State::Failed(_) => {}
         }
     }
@@ -67,19 +79,30 @@ impl Life {
     /// Time has come to `now`.
     pub fn tick(&mut self, now: Instant) -> Effect {
         match self.deadline {
-            Some(deadline) if deadline <= now => self.end(Cause::Deadline),
+            Some(deadline) if deadline <= now => self.kill(Cause::Deadline),
             Some(_) | None => Effect::None,
         }
     }
 
-    /// Its tree is to be ended for `cause`.
-    pub fn end(&mut self, cause: Cause) -> Effect {
+    /// Its tree is sent TERM for `cause`.
+    pub fn ask(&mut self, cause: Cause) {
         match &mut self.state {
-            State::Running { ending: ending @ None } => {
-                *ending = Some(cause);
+            State::Running { ending: ending @ Ending::None } => *ending = Ending::Asked(cause),
+            State::Running { ending: Ending::Asked(_) | Ending::Killed(_) }
+            | State::Starting
+            | State::Ended(_)
+            | State::Failed(_) => {}
+        }
+    }
+
+    /// Its tree is to be killed for `cause`.
+    pub fn kill(&mut self, cause: Cause) -> Effect {
+        match &mut self.state {
+            State::Running { ending: ending @ (Ending::None | Ending::Asked(_)) } => {
+                *ending = Ending::Killed(cause);
                 Effect::Sweep
             }
-            State::Running { ending: Some(_) }
+            State::Running { ending: Ending::Killed(_) }
             | State::Starting
             | State::Ended(_)
             | State::Failed(_) => Effect::None,
@@ -90,9 +113,12 @@ impl Life {
     pub fn exited(&mut self, status: ExitStatus) {
         match self.state {
             State::Running { ending } => {
-                let cause = match status {
-                    ExitStatus::Signal(_) => ending.unwrap_or(Cause::Own),
-                    ExitStatus::Code(_) => Cause::Own,
+                let cause = match (status, ending) {
+                    (
+                        ExitStatus::Signal(libc::SIGTERM | libc::SIGKILL),
+                        Ending::Asked(cause) | Ending::Killed(cause),
+                    ) => cause,
+                    (ExitStatus::Signal(_) | ExitStatus::Code(_), _) => Cause::Own,
                 };
                 self.state = State::Ended(Outcome { status, cause });
             }
@@ -103,8 +129,12 @@ impl Life {
     /// When [`Life::tick`] has something to do: never once it has ended.
     pub fn deadline(&self) -> Option<Instant> {
         match self.state {
-            State::Starting | State::Running { ending: None } => self.deadline,
-            State::Running { ending: Some(_) } | State::Ended(_) | State::Failed(_) => None,
+            State::Starting | State::Running { ending: Ending::None | Ending::Asked(_) } => {
+                self.deadline
+            }
+            State::Running { ending: Ending::Killed(_) } | State::Ended(_) | State::Failed(_) => {
+                None
+            }
         }
     }
 
@@ -151,7 +181,7 @@ mod tests {
         assert_eq!(life.tick(now), Effect::None);
         assert_eq!(life.tick(now + Duration::from_secs(1)), Effect::Sweep);
         assert_eq!(life.tick(now + Duration::from_secs(2)), Effect::None);
-        assert_eq!(life.end(Cause::Shutdown), Effect::None, "the first cause stays");
+        assert_eq!(life.kill(Cause::Shutdown), Effect::None, "the first cause stays");
         life.exited(KILLED);
         assert_eq!(life.outcome(), Some(Outcome { status: KILLED, cause: Cause::Deadline }));
     }
@@ -167,6 +197,26 @@ mod tests {
     }
 
     #[test]
+    fn a_deadline_kills_what_was_only_asked_to_end() {
+        let now = Instant::now();
+        let mut life = Life::new(Some(now));
+        life.born();
+        life.ask(Cause::Cancelled);
+        life.ask(Cause::Shutdown);
+        let mut obeyed = life.clone();
+        obeyed.exited(ExitStatus::Signal(15));
+        assert_eq!(obeyed.outcome().map(|o| o.cause), Some(Cause::Cancelled));
+        let mut crashed = life.clone();
+        crashed.exited(ExitStatus::Signal(11));
+        assert_eq!(crashed.outcome().map(|o| o.cause), Some(Cause::Own));
+        assert_eq!(life.deadline(), Some(now));
+        assert_eq!(life.tick(now), Effect::Sweep);
+        assert_eq!(life.kill(Cause::Cancelled), Effect::None);
+        life.exited(KILLED);
+        assert_eq!(life.outcome().map(|o| o.cause), Some(Cause::Deadline));
+    }
+
+    #[test]
     fn the_exit_disarms_the_deadline() {
         let now = Instant::now();
         let mut life = Life::new(Some(now + Duration::from_secs(1)));
@@ -179,7 +229,7 @@ mod tests {
     proptest! {
         /// Final states stay, and at most one sweep is asked for.
         #[test]
-        fn an_outcome_never_changes(events in prop::collection::vec(0u8..6, 0..40)) {
+        fn an_outcome_never_changes(events in prop::collection::vec(0u8..7, 0..40)) {
             let now = Instant::now();
             let mut life = Life::new(Some(now));
             let (mut outcome, mut failed, mut sweeps) = (None, false, 0);
@@ -196,8 +246,9 @@ mod tests {
                         Effect::None
                     }
                     2 => life.tick(now),
-                    3 => life.end(Cause::Cancelled),
-                    4 => { life.exited(ExitStatus::Code(1)); Effect::None }
+                    3 => life.kill(Cause::Cancelled),
+                    4 => { life.ask(Cause::Cancelled); Effect::None }
+                    5 => { life.exited(ExitStatus::Code(1)); Effect::None }
                     _ => { life.exited(KILLED); Effect::None }
                 };
                 sweeps += u8::from(effect == Effect::Sweep);

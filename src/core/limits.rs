@@ -98,6 +98,15 @@ pub const LINGER_QUIET: Duration = Duration::from_millis(200);
 pub const LINGER_MAX: Duration = Duration::from_secs(10);
 /// Default of `--grace`: time between TERM and KILL.
 pub const GRACE: Duration = Duration::from_secs(4);
+/// Longest time between TERM and KILL that a caller may ask for.
+pub const CANCEL_GRACE_MAX: Duration = Duration::from_secs(3600);
+/// Between two looks for what is left of an exec that was asked to end: the first pause, which
+/// doubles …
+pub const CANCEL_LOOK_MIN: Duration = Duration::from_millis(4);
+/// … up to this: a look costs milliseconds of a processor where there are many processes.
+pub const CANCEL_LOOK_MAX: Duration = Duration::from_millis(250);
+/// How long the answer to a cancel waits for the streams' ends once no process is left.
+pub const CANCEL_SETTLE: Duration = Duration::from_millis(300);
 /// Default of `--drain`: how long reads go on after everything was ended.
 pub const DRAIN: Duration = Duration::from_secs(4);
 

@@ -10,12 +10,14 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use rustix::process::Signal;
 use tokio::sync::{Notify, watch};
 
 pub use super::terminal::ResizeError;
 use super::{
     facts::Facts,
     input::Input,
+    orders::Cancelling,
     spool::{Spool, Store},
     terminal::Terminal,
 };
@@ -38,8 +40,8 @@ pub struct Exec {
     stdout: Arc<Spool>,
     stderr: Arc<Spool>,
     input: Input,
-    /// The newest order that its task has not yet taken.
-    order: Mutex<Option<Order>>,
+    /// What its task has not yet been told.
+    orders: Mutex<Orders>,
     ordered: Notify,
     /// Streams that a pump fills; the others end with the process.
     pumped: [AtomicBool; 2],
@@ -57,6 +59,10 @@ pub struct Exec {
     number: u64,
     /// The number of its newest change.
     changed: AtomicU64,
+    /// Its end on request, while it is under way.
+    cancelling: Mutex<Option<Cancelling>>,
+    /// Which signals it was sent on request: bit n-1 for number n.
+    sent: AtomicU64,
 }
 
 /// Where an exec is in its life, as others see it.
@@ -93,13 +99,21 @@ pub(super) enum Listing {
     Hidden,
 }
 
-/// What an exec's task can be told to do.
+/// What an exec's task is told by whoever ends the exec, before its tree is sent the signal: a
+/// process that ends by it has this cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// Kill the tree, for this cause.
+    /// The tree is sent TERM.
+    Ask(Cause),
+    /// The tree is sent KILL.
     Kill(Cause),
-    /// Somebody else kills the tree; remember the cause.
-    Blame(Cause),
+}
+
+/// Orders that were given and not yet taken; of each kind, the first.
+#[derive(Default)]
+struct Orders {
+    ask: Option<Cause>,
+    kill: Option<Cause>,
 }
 
 impl Exec {
@@ -114,7 +128,7 @@ impl Exec {
             stdout: store.spool(),
             stderr: store.spool(),
             input: Input::new(),
-            order: Mutex::new(None),
+            orders: Mutex::default(),
             ordered: Notify::new(),
             pumped: [AtomicBool::new(false), AtomicBool::new(false)],
             survivors: AtomicUsize::new(0),
@@ -124,6 +138,8 @@ impl Exec {
             finished: AtomicBool::new(false),
             number,
             changed: AtomicU64::new(0),
+            cancelling: Mutex::default(),
+            sent: AtomicU64::new(0),
         }
     }
 
@@ -263,6 +279,19 @@ impl Exec {
         let _ = self.cancelled_by.set(who);
     }
 
+    pub(super) fn cancelling(&self) -> &Mutex<Option<Cancelling>> {
+        &self.cancelling
+    }
+
+    /// Whether a caller had this signal sent to it, or to a part of its tree.
+    pub fn was_sent(&self, signal: Signal) -> bool {
+        self.sent.load(Ordering::Relaxed) & bit(signal) != 0
+    }
+
+    pub(super) fn note_sent(&self, signal: Signal) {
+        self.sent.fetch_or(bit(signal), Ordering::Relaxed);
+    }
+
     /// Its input.
     pub fn input(&self) -> &Input {
         &self.input
@@ -290,16 +319,29 @@ impl Exec {
         }
     }
 
-    /// Tells its task to do something. Without effect once the exec has ended.
+    /// Tells its task what is being done to its tree. Without effect once the exec has ended.
     pub fn order(&self, order: Order) {
-        *self.order.lock() = Some(order);
+        {
+            let mut orders = self.orders.lock();
+            match order {
+                Order::Ask(cause) => orders.ask.get_or_insert(cause),
+                Order::Kill(cause) => orders.kill.get_or_insert(cause),
+            };
+        }
         self.ordered.notify_one();
+    }
+
+    /// An order that was given and not yet taken.
+    pub(super) fn take_order(&self) -> Option<Order> {
+        let mut orders = self.orders.lock();
+        let ask = orders.ask.take().map(Order::Ask);
+        ask.or_else(|| orders.kill.take().map(Order::Kill))
     }
 
     /// The next order. Cancel-safe: an order is taken in the step in which it is returned.
     pub(super) async fn next_order(&self) -> Order {
         loop {
-            if let Some(order) = self.order.lock().take() {
+            if let Some(order) = self.take_order() {
                 return order;
             }
             self.ordered.notified().await;
@@ -323,4 +365,8 @@ impl Exec {
         let waited = life.wait_for(condition).await;
         waited.expect("the sender lives in `self`");
     }
+}
+
+fn bit(signal: Signal) -> u64 {
+    u32::try_from(signal.as_raw() - 1).map_or(0, |n| 1u64.checked_shl(n).unwrap_or(0))
 }

@@ -16,6 +16,7 @@ pub mod input;
 mod kept;
 mod linger;
 pub mod measure;
+pub mod orders;
 pub mod pump;
 pub mod reader;
 mod room;

@@ -160,13 +160,16 @@ async fn supervise(engine: &Engine, exec: &Arc<Exec>, tree: &Arc<Tree>, mut exit
         };
         let effect = match event {
             Event::Exited(reaped) => {
+                // Given before the signal that may have ended it.
+                while let Some(order) = exec.take_order() {
+                    obey(exec, order);
+                }
                 exec.facts().note_exit(&reaped, Shortage::None);
                 return exec.change(|life| life.exited(reaped.status));
             }
             Event::Deadline => exec.change(|life| life.tick(Instant::now())),
-            Event::Ordered(Order::Kill(cause)) => exec.change(|life| life.end(cause)),
-            Event::Ordered(Order::Blame(cause)) => {
-                exec.change(|life| life.end(cause));
+            Event::Ordered(order) => {
+                obey(exec, order);
                 Effect::None
             }
         };
@@ -174,6 +177,14 @@ async fn supervise(engine: &Engine, exec: &Arc<Exec>, tree: &Arc<Tree>, mut exit
             Effect::Sweep => sweep(engine, exec, tree),
             Effect::None => {}
         }
+    }
+}
+
+/// Remembers what whoever gave the order does to the tree.
+fn obey(exec: &Exec, order: Order) {
+    match order {
+        Order::Ask(cause) => exec.change(|life| life.ask(cause)),
+        Order::Kill(cause) => drop(exec.change(|life| life.kill(cause))),
     }
 }
 

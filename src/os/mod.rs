@@ -16,6 +16,8 @@ pub mod ready;
 pub mod reap;
 pub mod rooted;
 #[allow(unsafe_code)]
+pub mod signals;
+#[allow(unsafe_code)]
 pub mod spawn;
 pub mod tree;
 #[allow(unsafe_code)]

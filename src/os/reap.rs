@@ -19,7 +19,10 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 use parking_lot::Mutex;
 use rustix::{
     io::Errno,
-    process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, set_child_subreaper, waitid},
+    process::{
+        Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, set_child_subreaper,
+        waitid,
+    },
 };
 use tokio::sync::oneshot;
 
@@ -94,6 +97,13 @@ impl Reaper {
     pub fn signal(&self, pid: Pid, signal: Signal) -> Result<(), Errno> {
         let table = self.table.lock();
         if table.waiting.contains_key(&pid) { kill_process(pid, signal) } else { Err(Errno::SRCH) }
+    }
+
+    /// Sends `signal` to the process group that a child of ours leads, unless it has been reaped.
+    pub fn signal_group(&self, leader: Pid, signal: Signal) -> Result<(), Errno> {
+        let table = self.table.lock();
+        let ours = table.waiting.contains_key(&leader);
+        if ours { kill_process_group(leader, signal) } else { Err(Errno::SRCH) }
     }
 
     /// Orphans reaped so far.

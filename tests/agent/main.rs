@@ -10,6 +10,7 @@ mod support;
 mod access;
 mod command;
 mod containers;
+mod control_cancel;
 mod control_list;
 mod control_orders;
 mod control_watch;

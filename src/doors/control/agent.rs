@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tonic::Status;
@@ -25,6 +25,8 @@ pub struct About {
     pub since: Instant,
     /// What bounds it, by the flag that sets it: in bytes, milliseconds or pieces.
     pub limits: BTreeMap<String, u64>,
+    /// Between TERM and KILL, where a caller does not say.
+    pub grace: Duration,
     /// Where it listens.
     pub listening: Vec<String>,
 }

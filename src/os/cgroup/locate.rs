@@ -1,4 +1,5 @@
-//! Finds the cgroup (v2) that we are in, and whether others can be made beneath it.
+//! Finds the cgroup (v2) that we are in, and whether others can be made beneath it; and where
+//! cgroups are mounted at all.
 
 use std::{
     fs, io,
@@ -29,14 +30,12 @@ fn try_one() -> Result<(), String> {
 
 /// The directory of the cgroup v2 that we are in, also where v1 hierarchies stand beside it.
 pub(super) fn locate() -> Result<PathBuf, String> {
-    let read =
-        |path: &str| fs::read_to_string(path).map_err(|error| format!("read {path}: {error}"));
     let own = read("/proc/self/cgroup")?;
     let own = own.lines().find_map(|line| line.strip_prefix("0::"));
     let own = own.ok_or("no cgroup v2 hierarchy")?;
-    let mounts = read("/proc/self/mountinfo")?;
+    let mounts = mounts(Hierarchy::Unified)?;
     let mut reason = String::from("no cgroup v2 hierarchy is mounted");
-    for directory in mounts.lines().filter_map(parse_mount).filter_map(|mount| mount.find(own)) {
+    for directory in mounts.iter().filter_map(|mount| mount.find(own)) {
         match holds_us(&directory) {
             Ok(true) => return Ok(directory),
             Ok(false) => reason = format!("{} is not our cgroup", directory.display()),
@@ -46,14 +45,33 @@ pub(super) fn locate() -> Result<PathBuf, String> {
     Err(reason)
 }
 
+fn read(path: &str) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("read {path}: {error}"))
+}
+
+/// A hierarchy of cgroups that can freeze processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hierarchy {
+    /// Cgroup v2.
+    Unified,
+    /// That of the freezer of cgroup v1.
+    Freezer,
+}
+
+/// Where parts of a hierarchy are mounted.
+pub(super) fn mounts(hierarchy: Hierarchy) -> Result<Vec<CgroupMount>, String> {
+    let mounts = read("/proc/self/mountinfo")?;
+    Ok(mounts.lines().filter_map(|line| parse_mount(line, hierarchy)).collect())
+}
+
 fn holds_us(directory: &Path) -> io::Result<bool> {
     let own = process::id().to_string();
     Ok(fs::read_to_string(directory.join("cgroup.procs"))?.lines().any(|pid| pid == own))
 }
 
-/// Where a part of the cgroup v2 tree is mounted.
+/// Where a part of a hierarchy is mounted.
 #[derive(Debug, PartialEq, Eq)]
-struct CgroupMount {
+pub(super) struct CgroupMount {
     /// The cgroup that is mounted.
     root: String,
     /// The directory where it is.
@@ -62,7 +80,7 @@ struct CgroupMount {
 
 impl CgroupMount {
     /// The directory of this cgroup, if it lies in this mount.
-    fn find(&self, cgroup: &str) -> Option<PathBuf> {
+    pub(super) fn find(&self, cgroup: &str) -> Option<PathBuf> {
         let inner = match self.root.as_str() {
             "/" => cgroup,
             root => cgroup.strip_prefix(root)?,
@@ -74,10 +92,16 @@ impl CgroupMount {
     }
 }
 
-/// Takes a line of /proc/self/mountinfo (proc_pid_mountinfo(5)) that mounts cgroup v2.
-fn parse_mount(line: &str) -> Option<CgroupMount> {
+/// Takes a line of /proc/self/mountinfo (proc_pid_mountinfo(5)) that mounts this hierarchy.
+fn parse_mount(line: &str, hierarchy: Hierarchy) -> Option<CgroupMount> {
     let (mount, source) = line.split_once(" - ")?;
-    if source.split(' ').next()? != "cgroup2" {
+    let mut source = source.split(' ');
+    let (kind, options) = (source.next()?, source.nth(1).unwrap_or_default());
+    let mounts_it = match hierarchy {
+        Hierarchy::Unified => kind == "cgroup2",
+        Hierarchy::Freezer => kind == "cgroup" && options.split(',').any(|o| o == "freezer"),
+    };
+    if !mounts_it {
         return None;
     }
     let mut fields = mount.split(' ').skip(3);
@@ -98,9 +122,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mounts_of_cgroup_v2_and_where_a_cgroup_lies_in_them() {
+    fn mounts_and_where_a_cgroup_lies_in_them() {
         let line = "29 23 0:26 /docker/ab /sys/fs/a\\040b rw,nosuid shared:4 - cgroup2 cgroup2 rw";
-        let mount = parse_mount(line).unwrap();
+        let mount = parse_mount(line, Hierarchy::Unified).unwrap();
         assert_eq!(mount, CgroupMount { root: "/docker/ab".into(), point: "/sys/fs/a b".into() });
         assert_eq!(mount.find("/docker/ab"), Some("/sys/fs/a b".into()));
         assert_eq!(mount.find("/docker/ab/c/d"), Some("/sys/fs/a b/c/d".into()));
@@ -111,7 +135,13 @@ mod tests {
         for other in
             ["", "29 23 0:26 / /sys rw - tmpfs tmpfs rw", "a - cgroup2", "29 - cgroup2 x y"]
         {
-            assert_eq!(parse_mount(other), None, "{other}");
+            assert_eq!(parse_mount(other, Hierarchy::Unified), None, "{other}");
         }
+        let line = "37 31 0:34 / /sys/fs/cgroup/f rw - cgroup cgroup rw,freezer";
+        let mount = parse_mount(line, Hierarchy::Freezer).unwrap();
+        assert_eq!(mount.find("/x"), Some("/sys/fs/cgroup/f/x".into()));
+        assert_eq!(parse_mount(line, Hierarchy::Unified), None);
+        let other = "37 31 0:34 / /sys/fs/cgroup/f rw - cgroup cgroup rw,cpu";
+        assert_eq!(parse_mount(other, Hierarchy::Freezer), None);
     }
 }

@@ -8,6 +8,7 @@
 //! All of one agent's cgroups lie in one directory that it holds a lock on (flock(2)); a directory
 //! without a lock is a dead agent's, and is removed if it is empty. No descriptor is kept for each.
 
+mod frozen;
 mod locate;
 
 use std::{
@@ -25,6 +26,7 @@ use rustix::{
     io::Errno,
 };
 
+pub use self::frozen::is_frozen;
 pub(super) use self::locate::probe;
 use super::features::{Feature, Features};
 use crate::core::limits::{CGROUPS_EMPTY_MAX, CGROUPS_MAX, CGROUPS_STALE_MAX};

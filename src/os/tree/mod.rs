@@ -18,6 +18,7 @@
 //! [`SWEEP`]: crate::core::limits::SWEEP
 
 mod census;
+mod signal;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -25,11 +26,11 @@ mod tests;
 use std::{collections::HashSet, sync::OnceLock};
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal};
+use rustix::process::Pid;
 
 pub use self::{
     census::{Look, census},
-    sweep::{Left, Swept},
+    sweep::{Hold, Left, Swept},
 };
 use super::{
     cgroup::Group,
@@ -142,14 +143,6 @@ impl Tree {
         Self { scope: Scope::Agent(family), way: Way::choose(features) }
     }
 
-    /// Its first process, also once that has ended; none for what came of the whole agent.
-    pub fn leader(&self) -> Option<Pid> {
-        match &self.scope {
-            Scope::Exec { marks, .. } => Some(marks.leader),
-            Scope::Agent(_) => None,
-        }
-    }
-
     /// Notes when the leader started, which tells it from a later process of the same number.
     /// Only to be called before the leader is reaped; one small file is read. Without this a
     /// scan after the reaping is slower, and where there are no labels less sure.
@@ -206,13 +199,6 @@ impl Tree {
             cpu_ns: proc::cpu_ns(process.pid).unwrap_or(0),
         };
         found.into_iter().map(member).collect()
-    }
-
-    /// Sends one signal to every process of the tree; returns how many got it.
-    pub fn signal(&self, leader: Leader, signal: Signal) -> usize {
-        let Ok(proc) = Proc::open() else { return 0 };
-        let sent = |process: &Process| self.way.send(&proc, process, signal).is_ok();
-        self.scan(&proc, leader, |_| {}).members.iter().filter(|process| sent(process)).count()
     }
 
     /// Finds the living processes of the tree. Calls `found` with each as soon as it is known, so

@@ -22,8 +22,8 @@ use super::{Leader, Scan, Scope, Tree, Way, trusted_leader};
 use crate::{
     core::limits::{SWEEP, SWEEP_BARREN_SCANS_MAX, SWEEP_SCANS_MAX, SWEEP_WAIT_MIN},
     os::{
-        cgroup::Group,
-        proc::{Proc, Process},
+        cgroup::{Group, is_frozen},
+        proc::{Proc, Process, State},
     },
 };
 
@@ -36,14 +36,26 @@ pub struct Swept {
     pub left: Vec<Left>,
 }
 
-/// A process that outlived a sweep: it waits for a disk or a dead mount, or is of a user that we
-/// may not signal.
+/// A process that outlived a sweep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Left {
     /// Its number.
     pub pid: Pid,
     /// Its program's name, as it says itself.
     pub name: String,
+    /// What keeps it, where that is known.
+    pub hold: Option<Hold>,
+}
+
+/// What keeps a process that was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// Its cgroup is frozen: it dies when it is thawed.
+    Frozen,
+    /// It waits for a disk or a mount in a way that no signal ends.
+    Storage,
+    /// We may not send it a signal.
+    Forbidden,
 }
 
 impl Tree {
@@ -127,8 +139,10 @@ enum Fate {
     Struck,
     /// It is no more.
     Gone,
-    /// It cannot be signalled, or did not end in time.
+    /// It did not end in time.
     Left,
+    /// It cannot be signalled.
+    Refused,
 }
 
 impl Sweep<'_> {
@@ -166,7 +180,7 @@ impl Sweep<'_> {
                 Fate::Struck => {
                     *fate = fate_of(self.tree.way.send_to(self.proc, *pid, *start, Signal::KILL));
                 }
-                Fate::Gone | Fate::Left => {}
+                Fate::Gone | Fate::Left | Fate::Refused => {}
             }
         }
     }
@@ -177,7 +191,7 @@ impl Sweep<'_> {
         for ((pid, start), fate) in &mut self.caught {
             match fate {
                 Fate::Struck => *fate = self.tree.way.wait(self.proc, (*pid, *start), until),
-                Fate::Gone | Fate::Left => {}
+                Fate::Gone | Fate::Left | Fate::Refused => {}
             }
         }
     }
@@ -186,7 +200,8 @@ impl Sweep<'_> {
     fn is_clear(&mut self, leader: Leader) -> bool {
         let living = self.scan(leader).members;
         let fate = |process: &Process| self.caught.get(&(process.pid, process.start));
-        living.iter().all(|process| fate(process) == Some(&Fate::Left))
+        let given_up = [Some(&Fate::Left), Some(&Fate::Refused)];
+        living.iter().all(|process| given_up.contains(&fate(process)))
     }
 
     fn is_over(&self) -> bool {
@@ -198,9 +213,11 @@ impl Sweep<'_> {
         for ((pid, start), fate) in self.caught {
             match fate {
                 Fate::Gone => swept.killed += 1,
-                Fate::Struck | Fate::Left => {
-                    if let Some(name) = same(self.proc, pid, start).and(self.proc.name(pid)) {
-                        swept.left.push(Left { pid, name });
+                Fate::Struck | Fate::Left | Fate::Refused => {
+                    let living = same(self.proc, pid, start);
+                    if let Some((process, name)) = living.zip(self.proc.name(pid)) {
+                        let hold = hold(&process, fate);
+                        swept.left.push(Left { pid, name, hold });
                     } else {
                         swept.killed += 1;
                     }
@@ -216,7 +233,20 @@ fn fate_of(sent: Result<(), Errno>) -> Fate {
     match sent {
         Ok(()) => Fate::Struck,
         Err(Errno::SRCH) => Fate::Gone,
-        Err(_) => Fate::Left,
+        Err(_) => Fate::Refused,
+    }
+}
+
+/// Why a process is still there.
+fn hold(process: &Process, fate: Fate) -> Option<Hold> {
+    match (fate, process.state) {
+        (Fate::Refused, _) => Some(Hold::Forbidden),
+        (Fate::Struck | Fate::Left | Fate::Gone, _) if is_frozen(process.pid) => Some(Hold::Frozen),
+        (Fate::Struck | Fate::Left | Fate::Gone, State::Blocked) => Some(Hold::Storage),
+        (
+            Fate::Struck | Fate::Left | Fate::Gone,
+            State::Running | State::Sleeping | State::Stopped | State::Ended | State::Other,
+        ) => None,
     }
 }
 
