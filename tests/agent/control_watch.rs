@@ -302,8 +302,10 @@ async fn each_start_and_end_is_a_line_in_the_log_without_secrets() {
         let has = |line: &&str| line.contains(&format!("exec={exec} ")) && line.contains(what);
         log.lines().find(has).map(String::from)
     };
-    until("both ends are in the log", || {
-        line("entrypoint", "ended").is_some() && line(&exec, "ended").is_some()
+    until("both ends and the failure are in the log", || {
+        line("entrypoint", "ended").is_some()
+            && line(&exec, "ended").is_some()
+            && line(&lost.exec_id, "could not").is_some()
     })
     .await;
     let started = line(&exec, "exec started").unwrap();
