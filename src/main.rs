@@ -11,7 +11,8 @@ use std::{
     sync::Arc,
 };
 
-use clap::{Parser, Subcommand};
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
 use doorward::{
     agent::{
         self, Agent,
@@ -20,7 +21,8 @@ use doorward::{
     },
     cli::{
         self,
-        exec::{self, EXIT_OWN, ExecArgs, Kind, Place},
+        exec::{self, ExecArgs, Kind, Place},
+        failure::{EXIT_OWN, told},
     },
     client::{Address, Options, random_id},
 };
@@ -63,6 +65,10 @@ enum Command {
     Top(Box<cli::top::TopArgs>),
     /// Say what the kernel offers, what was chosen, and what does not work.
     Doctor(Box<cli::doctor::DoctorArgs>),
+    /// Print a script that completes these commands in a shell.
+    Completions(cli::completions::CompletionsArgs),
+    /// Print the version of this program, and that of the agent if one answers.
+    Version(Box<cli::version::VersionArgs>),
 }
 
 fn main() -> ExitCode {
@@ -81,12 +87,16 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::Cp(args) }) => remote(cli::cp::run(*args)),
         Ok(Cli { command: Command::Top(args) }) => remote(cli::top::run(*args)),
         Ok(Cli { command: Command::Doctor(args) }) => remote(cli::doctor::run(*args)),
+        Ok(Cli { command: Command::Completions(args) }) => {
+            remote(async { cli::completions::run(args, Cli::command()) })
+        }
+        Ok(Cli { command: Command::Version(args) }) => remote(cli::version::run(*args)),
         Err(error) => misused(&error),
     }
 }
 
 /// Help and version are what was asked for; any other failure to read the command line has the
-/// exit code that the subcommand has for its own failures.
+/// exit code that the subcommand has for its own failures: the usual 2 could be a command's own.
 fn misused(error: &clap::Error) -> ExitCode {
     // Who closed our output does not want to read it.
     let _ = error.print();
@@ -94,8 +104,7 @@ fn misused(error: &clap::Error) -> ExitCode {
     match subcommand.as_ref().and_then(|name| name.to_str()) {
         _ if !error.use_stderr() => ExitCode::SUCCESS,
         Some("serve") => ExitCode::from(EXIT_CONFIG),
-        Some("exec") => ExitCode::from(EXIT_OWN),
-        Some(_) | None => ExitCode::from(2),
+        Some(_) | None => ExitCode::from(EXIT_OWN),
     }
 }
 
@@ -152,15 +161,12 @@ fn exec(args: ExecArgs) -> ExitCode {
 
 /// Runs a command of ours that only talks to an agent. What goes wrong is told on standard error.
 fn remote(command: impl Future<Output = anyhow::Result<u8>>) -> ExitCode {
-    let code = agent::runtime().map_err(anyhow::Error::from).and_then(|runtime| {
+    let code = agent::runtime().context("start a runtime").and_then(|runtime| {
         let code = runtime.block_on(command);
         runtime.shutdown_background();
         code
     });
-    ExitCode::from(code.unwrap_or_else(|error| {
-        eprintln!("doorward: failed to {error:#}");
-        EXIT_OWN
-    }))
+    ExitCode::from(code.unwrap_or_else(|error| told(&error)))
 }
 
 async fn exec_embedded(args: ExecArgs) -> u8 {

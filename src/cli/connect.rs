@@ -5,10 +5,25 @@ use std::{env, path::PathBuf};
 use anyhow::anyhow;
 use clap::Args;
 
-use crate::client::{Address, Client, Options, Token};
+use crate::client::{Address, Client, ClientError, Options, Token};
 
 /// Where an agent listens that was told nothing else.
 const DEFAULT_SOCKET: &str = "/run/doorward.sock";
+
+/// Connects to an agent; an error says what to do about it.
+pub async fn open(options: Options) -> anyhow::Result<Client> {
+    Client::connect(options).await.map_err(unreachable)
+}
+
+fn unreachable(error: ClientError) -> anyhow::Error {
+    match error {
+        ClientError::Connect { .. } => anyhow!(
+            "{error}; start an agent with `doorward serve`, or name another one with --address or \
+             DOORWARD_ADDRESS"
+        ),
+        other => other.into(),
+    }
+}
 
 /// How to reach an agent.
 #[derive(Args, Debug, Clone)]
@@ -46,7 +61,15 @@ impl Connection {
 
     /// Connects to the agent that was named, or to the one on the default socket.
     pub async fn connect(&self) -> anyhow::Result<Client> {
-        Client::connect(self.named_or_default()).await.map_err(|error| anyhow!("{error}"))
+        open(self.named_or_default()).await
+    }
+
+    /// As [`Connection::connect`]; `None` if no agent was named and none is on the default socket.
+    pub async fn connect_if_there(&self) -> anyhow::Result<Option<Client>> {
+        match Client::connect(self.named_or_default()).await {
+            Err(ClientError::Connect { .. }) if self.address.is_none() => Ok(None),
+            connected => connected.map(Some).map_err(unreachable),
+        }
     }
 
     fn options(&self, address: Address) -> Options {

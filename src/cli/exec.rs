@@ -11,7 +11,9 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
-    connect::Connection,
+    connect::{self, Connection},
+    failure::{EXIT_NO_READER, told},
+    show::{self, human::printable},
     streams::{CopyError, feed, print},
     terminal::{self, Raw},
 };
@@ -20,12 +22,8 @@ use crate::{
     core::{ids::Stream, outcome::ExitStatus},
 };
 
-/// The exit code for failures that are not the command's.
-pub const EXIT_OWN: u8 = 125;
 /// The exit code when ^C was pressed: 128 and the signal, as a shell has it.
 const EXIT_INTERRUPTED: u8 = 128 + 2;
-/// The exit code when nobody takes our output: 128 and SIGPIPE.
-const EXIT_NO_READER: u8 = 128 + 13;
 
 /// The arguments of `doorward exec`.
 #[derive(Args, Debug)]
@@ -101,10 +99,7 @@ impl ExecArgs {
 pub async fn run(args: ExecArgs, place: Place) -> u8 {
     match exec(args, place).await {
         Ok(code) => code,
-        Err(error) => {
-            eprintln!("doorward: failed to {error:#}");
-            EXIT_OWN
-        }
+        Err(error) => told(&error),
     }
 }
 
@@ -115,12 +110,12 @@ async fn exec(args: ExecArgs, place: Place) -> anyhow::Result<u8> {
     let address = place.options.address.clone();
     // Before the start, so that ^C never ends us without a word about what runs.
     let mut signals = Signals::listen().context("listen for signals")?;
-    let client = Client::connect(place.options).await.map_err(|error| anyhow!("{error}"))?;
+    let client = connect::open(place.options).await?;
     let id = args.id.clone().unwrap_or_else(random_id);
     client.start(&id, &args.command()).await.map_err(|error| anyhow!("{error}"))?;
     if args.detach {
         feed(client.stdin(&id), None).await.map_err(|error| anyhow!("{error}"))?;
-        println!("{id}");
+        show::put(&format!("{id}\n"))?;
         return Ok(0);
     }
     let raw = match args.tty && args.interactive {
@@ -181,7 +176,7 @@ async fn session(client: &Client, id: &str, input: Feed) -> anyhow::Result<u8> {
     match copied {
         Ok((out, err)) => {
             for warning in out.iter().chain(&err) {
-                eprintln!("doorward: warning: {warning}");
+                eprintln!("doorward: warning: {}", printable(warning));
             }
         }
         Err(CopyError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -220,7 +215,8 @@ impl Signals {
     }
 }
 
-fn code(status: ExitStatus) -> u8 {
+/// The exit code that a shell would show.
+pub(super) fn code(status: ExitStatus) -> u8 {
     u8::try_from(status.shell_code()).unwrap_or(u8::MAX)
 }
 

@@ -2,17 +2,23 @@
 //! only through its door, an embedded one too.
 
 pub mod attach;
+pub mod completions;
 pub mod connect;
 pub mod cp;
 pub mod doctor;
 pub mod exec;
+pub mod failure;
 pub mod inspect;
 pub mod kill;
 pub mod logs;
 pub mod ps;
 pub mod rm;
 pub mod shell;
+mod show;
+mod signals;
 mod streams;
 mod terminal;
 pub mod top;
+pub mod version;
 pub mod wait;
+mod watch;

@@ -68,13 +68,18 @@ pub(super) async fn feed(
 
 fn write_all(mut pieces: mpsc::Receiver<Bytes>, mut to: File) -> io::Result<()> {
     while let Some(piece) = pieces.blocking_recv() {
-        let mut rest = &piece[..];
-        while !rest.is_empty() {
-            match to.write(rest) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => rest = &rest[written..],
-                Err(error) => pass(&error, &to, PollFlags::OUT)?,
-            }
+        write_whole(&mut to, &piece)?;
+    }
+    Ok(())
+}
+
+/// Writes all of `bytes`, however slowly they are taken.
+pub(super) fn write_whole(to: &mut File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match to.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) => pass(&error, to, PollFlags::OUT)?,
         }
     }
     Ok(())

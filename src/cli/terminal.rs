@@ -41,3 +41,9 @@ pub(super) fn size() -> (u32, u32) {
     let size = tcgetwinsize(stdout()).or_else(|_| tcgetwinsize(stdin()));
     size.map_or((0, 0), |size| (size.ws_row.into(), size.ws_col.into()))
 }
+
+/// Columns of the terminal that standard output is, if it is one and knows them.
+pub(super) fn columns() -> Option<usize> {
+    let size = tcgetwinsize(stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}

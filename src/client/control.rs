@@ -16,7 +16,7 @@ type Grpc = ControlClient<Link>;
 /// The Control service of the agent that a [`Client`] is connected to.
 #[derive(Clone)]
 pub struct Control {
-    client: Client,
+    pub(super) client: Client,
     grpc: Grpc,
 }
 
