@@ -10,6 +10,9 @@ use crate::client::{Address, Client, ClientError, Options, Token};
 /// Where an agent listens that was told nothing else.
 const DEFAULT_SOCKET: &str = "/run/doorward.sock";
 
+/// Where these flags stand in a help text: apart from what is special to a command.
+const HEADING: &str = "Which agent";
+
 /// Connects to an agent; an error says what to do about it.
 pub async fn open(options: Options) -> anyhow::Result<Client> {
     Client::connect(options).await.map_err(unreachable)
@@ -29,13 +32,13 @@ fn unreachable(error: ClientError) -> anyhow::Error {
 #[derive(Args, Debug, Clone)]
 pub struct Connection {
     /// The agent: http://, https://, tcp:// or unix://
-    #[arg(long, value_name = "URL", env = "DOORWARD_ADDRESS", hide_env_values = true)]
+    #[arg(long, value_name = "URL", env = "DOORWARD_ADDRESS", hide_env_values = true, help_heading = HEADING)]
     address: Option<Address>,
     /// A file with the token; the token itself can be in DOORWARD_TOKEN
-    #[arg(long, value_name = "FILE", env = "DOORWARD_TOKEN_FILE", hide_env_values = true)]
+    #[arg(long, value_name = "FILE", env = "DOORWARD_TOKEN_FILE", hide_env_values = true, help_heading = HEADING)]
     token_file: Option<PathBuf>,
     /// Certificates (PEM) that the agent's may be signed by, in place of the system's
-    #[arg(long, value_name = "FILE", env = "DOORWARD_CA", hide_env_values = true)]
+    #[arg(long, value_name = "FILE", env = "DOORWARD_CA", hide_env_values = true, help_heading = HEADING)]
     ca: Option<PathBuf>,
     /// The task that the agent serves
     #[arg(
@@ -43,7 +46,9 @@ pub struct Connection {
         value_name = "ID",
         env = "DOORWARD_TASK_ID",
         hide_env_values = true,
-        default_value = ""
+        default_value = "",
+        hide_default_value = true,
+        help_heading = HEADING
     )]
     task_id: String,
 }

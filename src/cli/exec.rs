@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, stderr, stdin, stdout},
-    os::fd::{AsFd, OwnedFd},
     time::Duration,
 };
 
@@ -14,7 +13,7 @@ use super::{
     connect::{self, Connection},
     failure::{EXIT_NO_READER, told},
     show::{self, human::printable},
-    streams::{CopyError, feed, print},
+    streams::{CopyError, feed, own, print},
     terminal::{self, Raw},
 };
 use crate::{
@@ -190,14 +189,15 @@ async fn session(client: &Client, id: &str, input: Feed) -> anyhow::Result<u8> {
 }
 
 /// The signals that mean: leave.
-struct Signals {
+pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
 }
 
 impl Signals {
-    fn listen() -> io::Result<Self> {
+    /// Listens from here on: none of them ends us by itself any more.
+    pub(super) fn listen() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -206,7 +206,7 @@ impl Signals {
     }
 
     /// Waits for one of them; the exit code that goes with it.
-    async fn next(&mut self) -> u8 {
+    pub(super) async fn next(&mut self) -> u8 {
         tokio::select! {
             _ = self.interrupt.recv() => EXIT_INTERRUPTED,
             _ = self.terminate.recv() => 128 + 15,
@@ -218,10 +218,6 @@ impl Signals {
 /// The exit code that a shell would show.
 pub(super) fn code(status: ExitStatus) -> u8 {
     u8::try_from(status.shell_code()).unwrap_or(u8::MAX)
-}
-
-fn own(stream: impl AsFd) -> io::Result<OwnedFd> {
-    stream.as_fd().try_clone_to_owned()
 }
 
 fn our_terminal() -> Terminal {

@@ -11,6 +11,7 @@ pub mod failure;
 pub mod inspect;
 pub mod kill;
 pub mod logs;
+mod output;
 pub mod ps;
 pub mod rm;
 pub mod shell;

@@ -7,7 +7,7 @@
 use std::{
     fs::File,
     io::{self, Read, Write},
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     thread,
 };
 
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Pieces that wait for the slower side.
-const PIECES: usize = 8;
+pub(super) const PIECES: usize = 8;
 
 /// Why an output was not copied to its end.
 #[derive(Debug)]
@@ -30,6 +30,11 @@ pub(super) enum CopyError {
     Client(ClientError),
     /// Our side.
     Write(io::Error),
+}
+
+/// A descriptor of our own for one of our standard streams.
+pub(super) fn own(stream: impl AsFd) -> io::Result<OwnedFd> {
+    stream.as_fd().try_clone_to_owned()
 }
 
 /// Copies all of `reader` to `to`, and returns what the agent had to say in the end.
@@ -85,7 +90,8 @@ pub(super) fn write_whole(to: &mut File, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-fn read_all(mut from: File, pieces: &mpsc::Sender<Bytes>) {
+/// Hands on what is read, until the end or until nobody takes it.
+pub(super) fn read_all(mut from: File, pieces: &mpsc::Sender<Bytes>) {
     let mut buffer = BytesMut::new();
     loop {
         buffer.resize(CHUNK_BYTES, 0);

@@ -9,11 +9,14 @@ pub(super) mod json;
 pub(super) mod table;
 pub(super) mod words;
 
-use std::{fs::File, io, os::fd::AsFd};
+use std::{fs::File, io::stdout};
 
 use clap::Args;
 
-use super::{failure, streams::write_whole};
+use super::{
+    failure,
+    streams::{own, write_whole},
+};
 
 /// For whom the answer is.
 #[derive(Args, Debug, Clone, Copy)]
@@ -25,9 +28,7 @@ pub(super) struct Format {
 
 /// Writes a text to standard output, all of it.
 pub(super) fn put(text: &str) -> anyhow::Result<()> {
-    let write = || {
-        let to = io::stdout().as_fd().try_clone_to_owned()?;
-        write_whole(&mut File::from(to), text.as_bytes())
-    };
-    write().map_err(failure::output)
+    own(stdout())
+        .and_then(|to| write_whole(&mut File::from(to), text.as_bytes()))
+        .map_err(failure::output)
 }
