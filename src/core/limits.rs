@@ -218,6 +218,11 @@ pub const CLIENT_PAUSE_MIN: Duration = Duration::from_millis(10);
 pub const CLIENT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Silence after which the client library asks whether the other side is still there.
 pub const CLIENT_PING: Duration = Duration::from_secs(20);
+/// Least time between two looks of `doorward top`: each is a look of the agent at all processes.
+pub const TOP_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// Least time between two pictures of `doorward top`: thousands of states may change in a second, and
+/// nobody reads faster.
+pub const TOP_PICTURE: Duration = Duration::from_millis(100);
 /// HTTP/2 window of one stream in the client library, in bytes: what may be under way unread.
 pub const CLIENT_STREAM_WINDOW_BYTES: u32 = 8 << 20;
 /// HTTP/2 window of a connection in the client library, in bytes: one reader that does not read
