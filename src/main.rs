@@ -1,15 +1,9 @@
-//! Joins the command line and the agent: `serve` is the agent, `exec` without an address gets
-//! one embedded.
+//! Joins the command line and the agent: `serve` is the agent; `exec` without an address and
+//! `doctor` without an agent get one embedded.
 
-use std::{
-    env,
-    fs::{self, DirBuilder},
-    io,
-    os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    sync::Arc,
-};
+mod embedded;
+
+use std::{env, process::ExitCode};
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -21,12 +15,11 @@ use doorward::{
     },
     cli::{
         self,
-        exec::{self, ExecArgs, Kind, Place},
+        doctor::{self, DoctorArgs},
+        exec::{self, ExecArgs},
         failure::{EXIT_OWN, told},
     },
-    client::{Address, Options, random_id},
 };
-use tokio::sync::Notify;
 
 /// The agent inside a sandbox container: runs commands there, keeps their output by offset, and
 /// never loses a byte of it silently.
@@ -64,7 +57,7 @@ enum Command {
     /// Watch execs: state, processor, memory, output.
     Top(Box<cli::top::TopArgs>),
     /// Say what the kernel offers, what was chosen, and what does not work.
-    Doctor(Box<cli::doctor::DoctorArgs>),
+    Doctor(Box<DoctorArgs>),
     /// Print a script that completes these commands in a shell.
     Completions(cli::completions::CompletionsArgs),
     /// Print the version of this program, and that of the agent if one answers.
@@ -86,7 +79,7 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::Kill(args) }) => remote(cli::kill::run(*args)),
         Ok(Cli { command: Command::Cp(args) }) => remote(cli::cp::run(*args)),
         Ok(Cli { command: Command::Top(args) }) => remote(cli::top::run(*args)),
-        Ok(Cli { command: Command::Doctor(args) }) => remote(cli::doctor::run(*args)),
+        Ok(Cli { command: Command::Doctor(args) }) => doctor(*args),
         Ok(Cli { command: Command::Completions(args) }) => {
             remote(async { cli::completions::run(args, Cli::command()) })
         }
@@ -143,23 +136,25 @@ fn serve(args: ServeArgs) -> ExitCode {
 }
 
 fn exec(args: ExecArgs) -> ExitCode {
-    let code = agent::runtime().map(|runtime| {
-        let code = runtime.block_on(async {
-            match args.remote() {
-                Some(place) => exec::run(args, place).await,
-                None => exec_embedded(args).await,
-            }
-        });
-        runtime.shutdown_background();
-        code
-    });
-    ExitCode::from(code.unwrap_or_else(|error| {
-        eprintln!("doorward: failed to start a runtime: {error}");
-        EXIT_OWN
-    }))
+    remote(async {
+        Ok(match args.remote() {
+            Some(place) => exec::run(args, place).await,
+            None => embedded::with_agent(|place| exec::run(args, place)).await,
+        })
+    })
 }
 
-/// Runs a command of ours that only talks to an agent. What goes wrong is told on standard error.
+/// Asks the agent that is there; else brings one up, which finds out what one would find here.
+fn doctor(args: DoctorArgs) -> ExitCode {
+    remote(async {
+        Ok(match args.place().await? {
+            Some(place) => doctor::run(&args, place).await,
+            None => embedded::with_agent(|place| doctor::run(&args, place)).await,
+        })
+    })
+}
+
+/// Runs a command of ours that talks to an agent. What goes wrong is told on standard error.
 fn remote(command: impl Future<Output = anyhow::Result<u8>>) -> ExitCode {
     let code = agent::runtime().context("start a runtime").and_then(|runtime| {
         let code = runtime.block_on(command);
@@ -167,73 +162,4 @@ fn remote(command: impl Future<Output = anyhow::Result<u8>>) -> ExitCode {
         code
     });
     ExitCode::from(code.unwrap_or_else(|error| told(&error)))
-}
-
-async fn exec_embedded(args: ExecArgs) -> u8 {
-    let embedded = match Private::directory() {
-        Ok(private) => embedded(&private).await.map(|agent| (agent, private)),
-        Err(error) => Err(format!("make a private directory: {error}")),
-    };
-    let (agent, private) = match embedded {
-        Ok(embedded) => embedded,
-        Err(reason) => {
-            eprintln!("doorward: failed to {reason}");
-            return EXIT_OWN;
-        }
-    };
-    let end = Arc::new(Notify::new());
-    let asked = end.clone();
-    let serving = tokio::spawn(agent.serve(async move { asked.notified().await }));
-    let ask = end.clone();
-    let place = Place {
-        options: Options::new(Address::Unix(private.socket()), ""),
-        kind: Kind::Embedded(Box::new(move || ask.notify_one())),
-    };
-    let code = exec::run(args, place).await;
-    end.notify_one();
-    // It ends in time by itself; an error would be a panic that was reported.
-    let _ = serving.await;
-    code
-}
-
-/// An agent for one command, on a socket that only this user reaches.
-async fn embedded(private: &Private) -> Result<Agent, String> {
-    let config = Config::from_args(ServeArgs {
-        listen: vec![format!("unix://{}", private.socket().display())],
-        state_dir: private.0.join("state").into(),
-        log: "error".into(),
-        disable: env::var("DOORWARD_DISABLE").unwrap_or_default(),
-        ..ServeArgs::defaults()
-    });
-    let config = config.map_err(|mistakes| mistakes.join("; "))?;
-    log::start(&config.log);
-    Agent::set_up(config).await.map_err(|error| error.to_string())
-}
-
-/// A directory that only we can enter, removed with all that is in it when it is dropped.
-struct Private(PathBuf);
-
-impl Private {
-    fn directory() -> io::Result<Self> {
-        let name = format!("doorward-{}", random_id());
-        let make = |parent: &Path| {
-            let path = parent.join(&name);
-            DirBuilder::new().mode(0o700).create(&path).map(|()| Self(path))
-        };
-        // A socket's path has a hundred bytes at most.
-        let temporary = env::temp_dir();
-        let short = temporary.as_os_str().len() < 50;
-        if short { make(&temporary) } else { make(Path::new("/tmp")) }
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.0.join("agent.sock")
-    }
-}
-
-impl Drop for Private {
-    fn drop(&mut self) {
-        // Nothing in it is needed; what stays is a few bytes in a temporary directory.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

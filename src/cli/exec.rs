@@ -21,6 +21,8 @@ use crate::{
     core::{ids::Stream, outcome::ExitStatus},
 };
 
+pub use super::failure::EXIT_OWN;
+
 /// The exit code when ^C was pressed: 128 and the signal, as a shell has it.
 const EXIT_INTERRUPTED: u8 = 128 + 2;
 
@@ -96,10 +98,7 @@ impl ExecArgs {
 /// Runs the command and returns the exit code for this process. All that goes wrong is told on
 /// standard error.
 pub async fn run(args: ExecArgs, place: Place) -> u8 {
-    match exec(args, place).await {
-        Ok(code) => code,
-        Err(error) => told(&error),
-    }
+    exec(args, place).await.unwrap_or_else(|error| told(&error))
 }
 
 async fn exec(args: ExecArgs, place: Place) -> anyhow::Result<u8> {
@@ -215,7 +214,6 @@ impl Signals {
     }
 }
 
-/// The exit code that a shell would show.
 pub(super) fn code(status: ExitStatus) -> u8 {
     u8::try_from(status.shell_code()).unwrap_or(u8::MAX)
 }

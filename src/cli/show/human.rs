@@ -48,6 +48,17 @@ pub(in crate::cli) fn span(time: Duration) -> String {
     }
 }
 
+/// A time that somebody chose, in the largest unit that holds it without a rest: `200 ms`, `4 s`, `1 d`.
+pub(in crate::cli) fn chosen(time: Duration) -> String {
+    const UNITS: [(u128, &str); 4] =
+        [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
+    let millis = time.as_millis();
+    match UNITS.iter().find(|(unit, _)| millis > 0 && millis % unit == 0) {
+        Some((unit, name)) => format!("{} {name}", millis / unit),
+        None => format!("{millis} ms"),
+    }
+}
+
 /// How long ago a time of the wall's clock was. The agent's clock may be ahead of ours: then it was
 /// just now.
 pub(in crate::cli) fn since(time: &Timestamp, now: SystemTime) -> Option<Duration> {
@@ -180,6 +191,15 @@ mod tests {
         for (millis, short, long) in cases {
             let time = Duration::from_millis(millis);
             assert_eq!((age(time).as_str(), span(time).as_str()), (short, long), "{millis} ms");
+        }
+    }
+
+    #[test]
+    fn chosen_times_are_shown_whole() {
+        for (millis, shown) in
+            [(0, "0 ms"), (200, "200 ms"), (4_000, "4 s"), (90_000, "90 s"), (86_400_000, "1 d")]
+        {
+            assert_eq!(chosen(Duration::from_millis(millis)), shown);
         }
     }
 
