@@ -53,7 +53,7 @@ pub(in crate::cli) fn chosen(time: Duration) -> String {
     const UNITS: [(u128, &str); 4] =
         [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
     let millis = time.as_millis();
-    match UNITS.iter().find(|(unit, _)| millis > 0 && millis % unit == 0) {
+    match UNITS.iter().find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit)) {
         Some((unit, name)) => format!("{} {name}", millis / unit),
         None => format!("{millis} ms"),
     }
