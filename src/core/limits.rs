@@ -107,8 +107,6 @@ pub const CANCEL_LOOK_MIN: Duration = Duration::from_millis(4);
 pub const CANCEL_LOOK_MAX: Duration = Duration::from_millis(250);
 /// How long the answer to a cancel waits for the streams' ends once no process is left.
 pub const CANCEL_SETTLE: Duration = Duration::from_millis(300);
-/// The longest grace that a caller of CancelExec may ask for.
-pub const CANCEL_GRACE_MAX: Duration = Duration::from_secs(3600);
 /// Default of `--drain`: how long reads go on after everything was ended.
 pub const DRAIN: Duration = Duration::from_secs(4);
 
