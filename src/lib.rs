@@ -5,16 +5,18 @@
 //! - [`wire`] is the contract: generated types and how their bytes become values.
 //! - [`core`] decides: no clock, no task, no descriptor, no I/O.
 //! - [`os`] speaks to the kernel; the only unsafe code.
+//! - [`archive`] packs and unpacks files.
 //! - [`exec`] runs execs: pumps, spools, readers, input.
 //! - [`doors`] speak to clients: one file or folder a protocol.
 //! - [`agent`] puts it together: configuration, PID 1 duties, shutdown order.
 //! - [`client`] is the library that others link; [`cli`] the command for people. Both stand on
-//!   the other side of the wire and use only [`core`] and the wire types.
+//!   the other side of the wire and use only [`core`] and the wire types, and [`cli`] the archives.
 
 #![deny(clippy::unwrap_used)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod agent;
+pub mod archive;
 pub mod cli;
 pub mod client;
 pub mod core;

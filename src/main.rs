@@ -13,6 +13,7 @@ use doorward::{
         config::{Config, EXIT_CONFIG, ServeArgs},
         log,
     },
+    archive,
     cli::{
         self,
         doctor::{self, DoctorArgs},
@@ -54,6 +55,9 @@ enum Command {
     Kill(Box<cli::kill::KillArgs>),
     /// Copy files and directories in and out.
     Cp(Box<cli::cp::CpArgs>),
+    /// The other side of cp, which it runs in the container.
+    #[command(hide = true)]
+    Archive(Box<archive::tool::ToolArgs>),
     /// Watch execs: state, processor, memory, output.
     Top(Box<cli::top::TopArgs>),
     /// Say what the kernel offers, what was chosen, and what does not work.
@@ -78,6 +82,7 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::Wait(args) }) => remote(cli::wait::run(*args)),
         Ok(Cli { command: Command::Kill(args) }) => remote(cli::kill::run(*args)),
         Ok(Cli { command: Command::Cp(args) }) => remote(cli::cp::run(*args)),
+        Ok(Cli { command: Command::Archive(args) }) => ExitCode::from(archive::tool::run(*args)),
         Ok(Cli { command: Command::Top(args) }) => remote(cli::top::run(*args)),
         Ok(Cli { command: Command::Doctor(args) }) => doctor(*args),
         Ok(Cli { command: Command::Completions(args) }) => {

@@ -233,6 +233,33 @@ pub const CLIENT_FRAME_BYTES: u32 = 64 << 10;
 /// breaks of a bad link.
 pub const CLIENT_INPUT_BYTES: usize = 64 << 10;
 
+/// Levels of directories in one copy: each has a descriptor, of which there are often 1024.
+pub const ARCHIVE_DEPTH_MAX: usize = 256;
+/// Longest name or record of an archive that describes another member, in bytes: paths have 4 KiB,
+/// extended attributes 64 KiB.
+pub const ARCHIVE_ATTACHED_BYTES_MAX: usize = 1 << 20;
+/// Files with several names that are known as such in one copy; beyond them, each name becomes a file.
+pub const ARCHIVE_LINKS_MAX: usize = 1 << 20;
+/// Directories that wait for their mode and time until what is in them is made; beyond them, they get
+/// both before.
+pub const ARCHIVE_DIRECTORIES_MAX: usize = 1 << 18;
+/// Bytes of a copy that may be under way: more than a fast and distant link holds at once (100 MiB/s
+/// and 100 ms), little enough for memory on either side.
+pub const ARCHIVE_WINDOW_BYTES: u64 = 16 * MIB;
+/// Bytes between two words to the other side about what was read; a small part of the window.
+pub const ARCHIVE_REPORT_BYTES: u64 = MIB;
+/// What the pipes of a copy's tool may hold, in bytes: as much as an ordinary user may ask for.
+pub const ARCHIVE_PIPE_BYTES: usize = 1 << 20;
+/// How long a copy's tool waits for a word or a byte of the other side before it takes it for gone. A
+/// stream from somebody's program may rest for long; what is left behind is one sleeping process.
+pub const ARCHIVE_SILENCE: Duration = Duration::from_secs(3600);
+/// How often who reads a copy says how far it is, although nothing has changed.
+pub const ARCHIVE_WORD: Duration = Duration::from_secs(600);
+/// How long a copy's tool may take to say what it is.
+pub const ARCHIVE_GREETING: Duration = Duration::from_secs(30);
+/// How long a copy's tool may take to clean up after its input ended.
+pub const ARCHIVE_END: Duration = Duration::from_secs(2);
+
 /// Between two looks at a full pipe that the reactor cannot watch.
 pub const UNWATCHED_PAUSE: Duration = Duration::from_millis(10);
 /// How long a write that met a closed pipe waits for the exit, so that a client that polls on
@@ -270,6 +297,7 @@ pub const SWEEP_SCANS_MAX: usize = 256;
 pub const SWEEP_BARREN_SCANS_MAX: usize = 16;
 
 const _: () = assert!(CHUNK_BYTES <= TAIL_BYTES_MAX);
+const _: () = assert!(4 * ARCHIVE_REPORT_BYTES <= ARCHIVE_WINDOW_BYTES);
 const _: () = assert!(UNSENT_BYTES_EACH <= CHUNK_BYTES);
 const _: () = assert!(TOMBSTONES_KEPT <= TOMBSTONES_MAX);
 const _: () = assert!(

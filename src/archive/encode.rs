@@ -1,0 +1,132 @@
+//! An entry as the blocks that stand before its data.
+//!
+//! The format is GNU's: long names and links in members of their own, large numbers in base 256,
+//! which GNU tar, libarchive and Python read. Only a time with a fraction, or before the epoch, is a PAX
+//! record. A PAX record for a name would not survive a newline in it with every reader.
+
+use tar::{EntryType, Header};
+
+use super::entry::{Entry, Kind};
+
+/// The size of everything in an archive.
+pub(super) const BLOCK: usize = 512;
+/// What an archive ends with.
+pub(super) const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
+/// The name that GNU tar gives the member that holds a long name.
+const LONG_LINK: &[u8] = b"././@LongLink";
+/// Longest name that stands in the header itself.
+const NAME_MAX: usize = 100;
+
+/// Appends all that stands before the data of `entry`.
+pub(super) fn encode(entry: &Entry, blocks: &mut Vec<u8>) {
+    let path = match entry.kind {
+        Kind::Directory => [&entry.path[..], b"/"].concat(),
+        _ => entry.path.clone(),
+    };
+    let link = match &entry.kind {
+        Kind::Symlink(target) | Kind::Hardlink(target) => &target[..],
+        Kind::File(_)
+        | Kind::Directory
+        | Kind::Fifo
+        | Kind::CharacterDevice(..)
+        | Kind::BlockDevice(..) => &[],
+    };
+    let plain_time = entry.modified.nanoseconds == 0 && entry.modified.seconds >= 0;
+    if !plain_time {
+        let record = record("mtime", entry.modified.to_decimal().as_bytes());
+        attached(EntryType::XHeader, b"PaxHeader", &record, blocks);
+    }
+    for (kind, text) in [(EntryType::GNULongLink, link), (EntryType::GNULongName, &path)] {
+        if text.len() > NAME_MAX {
+            attached(kind, LONG_LINK, &[text, b"\0"].concat(), blocks);
+        }
+    }
+    let mut header = Header::new_gnu();
+    set(&mut header.as_old_mut().name, &path);
+    set(&mut header.as_old_mut().linkname, link);
+    header.set_mode(entry.mode);
+    header.set_uid(entry.uid.into());
+    header.set_gid(entry.gid.into());
+    header.set_mtime(u64::try_from(entry.modified.seconds).unwrap_or(0));
+    header.set_size(entry.kind.bytes());
+    header.set_entry_type(match entry.kind {
+        Kind::File(_) => EntryType::Regular,
+        Kind::Directory => EntryType::Directory,
+        Kind::Symlink(_) => EntryType::Symlink,
+        Kind::Hardlink(_) => EntryType::Link,
+        Kind::Fifo => EntryType::Fifo,
+        Kind::CharacterDevice(..) => EntryType::Char,
+        Kind::BlockDevice(..) => EntryType::Block,
+    });
+    if let Kind::CharacterDevice(major, minor) | Kind::BlockDevice(major, minor) = entry.kind {
+        let gnu = header.as_gnu_mut().expect("it was made as one");
+        gnu.set_device_major(major);
+        gnu.set_device_minor(minor);
+    }
+    push(header, blocks);
+}
+
+/// The zeros between `bytes` of data and the next block.
+pub(super) fn padding(bytes: u64) -> usize {
+    let block = BLOCK as u64;
+    usize::try_from((block - bytes % block) % block).expect("it is less than a block")
+}
+
+/// A member that says something about the one behind it.
+fn attached(kind: EntryType, name: &[u8], data: &[u8], blocks: &mut Vec<u8>) {
+    let mut header = Header::new_gnu();
+    set(&mut header.as_old_mut().name, name);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(data.len() as u64);
+    header.set_entry_type(kind);
+    push(header, blocks);
+    blocks.extend_from_slice(data);
+    blocks.resize(blocks.len() + padding(data.len() as u64), 0);
+}
+
+fn push(mut header: Header, blocks: &mut Vec<u8>) {
+    header.set_cksum();
+    blocks.extend_from_slice(header.as_bytes());
+}
+
+/// As much of `text` as the field takes; all of it needs no NUL behind it.
+fn set(field: &mut [u8], text: &[u8]) {
+    let length = text.len().min(field.len());
+    field[..length].copy_from_slice(&text[..length]);
+}
+
+/// A PAX record: its own length, a blank, `key=value` and a newline.
+fn record(key: &str, value: &[u8]) -> Vec<u8> {
+    let rest = key.len() + value.len() + 3;
+    let mut length = rest;
+    // The length counts its own digits.
+    while rest + length.to_string().len() != length {
+        length = rest + length.to_string().len();
+    }
+    [length.to_string().as_bytes(), b" ", key.as_bytes(), b"=", value, b"\n"].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_counts_itself() {
+        assert_eq!(record("a", b"1"), b"6 a=1\n");
+        assert_eq!(record("mtime", b"1.5"), b"13 mtime=1.5\n");
+        // With the second digit of its length it is longer than with one.
+        assert_eq!(record("ab", b"1234"), b"11 ab=1234\n");
+        assert_eq!(record("path", &[b'x'; 92])[..4], *b"102 ");
+    }
+
+    #[test]
+    fn padding_fills_a_block() {
+        let cases = [(0, 0), (1, 511), (511, 1), (512, 0), (513, 511)];
+        for (bytes, zeros) in cases {
+            assert_eq!(padding(bytes), zeros);
+        }
+    }
+}

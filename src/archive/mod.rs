@@ -1,0 +1,43 @@
+//! Files and directories as tar streams: packed from disk, and unpacked to it.
+//!
+//! Both sides of `doorward cp` use it: the client for its own files, and the agent's binary, run as
+//! an ordinary exec (`doorward archive`, [`tool`]), for the container's. Neither side trusts what
+//! the other one made: an unpacked stream touches nothing outside its destination, whatever its
+//! names and links say, and every buffer that a stream can fill has a bound.
+//!
+//! It speaks to the kernel through directory descriptors only: each component of a path is opened
+//! by itself and never through a link, so that a tree that is changed meanwhile leads nowhere else.
+
+mod attributes;
+mod beneath;
+mod decode;
+mod destination;
+mod encode;
+mod entry;
+mod file;
+mod make;
+mod outlet;
+mod pack;
+mod report;
+mod source;
+pub mod tool;
+mod unpack;
+
+pub use destination::{Destination, Layout};
+pub use outlet::Pieces;
+pub use pack::{Devices, Links, Packing, pack};
+pub use report::{GREETING, Report, Tally, Watch};
+pub use source::{Name, Source, from_argument, to_argument};
+pub use unpack::{Stopped, Unpack, unpack};
+
+/// Whose files they are on the side that unpacks, and whether devices are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owners {
+    /// Those of whoever unpacks; no devices, and no set-user-id or set-group-id bits.
+    Own,
+    /// Those that the stream names, by their numbers.
+    Kept,
+}
+
+#[cfg(test)]
+mod tests;
