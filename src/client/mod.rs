@@ -20,6 +20,7 @@
 //! ```
 
 mod address;
+mod attach;
 mod calls;
 mod command;
 mod control;
@@ -32,6 +33,9 @@ mod retry;
 mod stdin;
 
 pub use address::{Address, AddressError};
+pub use attach::{
+    AttachEvent, AttachInput, AttachOptions, AttachRole, AttachStart, Attached, NotTaken,
+};
 pub use calls::{Client, Options, Token};
 pub use command::{Command, Output, Terminal, random_id};
 pub use control::Control;

@@ -144,6 +144,8 @@ pub const UNSENT_BYTES_EACH: usize = 4 << 10;
 /// The most that one reader may have unsent: a few chunks, so that the next one is ready while
 /// the last one is being written.
 pub const UNSENT_READER_BYTES_MAX: usize = 4 * CHUNK_BYTES;
+/// What an attached caller gets of an exec without a terminal to begin with, in bytes of each stream.
+pub const ATTACH_TAIL_BYTES: u64 = 64 * KIB;
 /// Chunks up to this size are copied into one frame with their header: two frames cost more.
 pub const COPIED_CHUNK_BYTES_MAX: usize = 2 << 10;
 /// Messages within messages that the scan for unknown fields walks into; the protos have four.
@@ -232,6 +234,14 @@ pub const CLIENT_FRAME_BYTES: u32 = 64 << 10;
 /// Bytes of input in one message of the client library: small enough to get through between two
 /// breaks of a bad link.
 pub const CLIENT_INPUT_BYTES: usize = 64 << 10;
+/// Input that an attached client keeps until the agent has accepted it, in bytes: what is sent again
+/// after a break. More than that waits.
+pub const CLIENT_UNACCEPTED_BYTES_MAX: usize = 256 << 10;
+/// Events of an attached client that wait for whoever asks for them; while so many do, nothing
+/// more is taken from the connection.
+pub const CLIENT_EVENTS_MAX: usize = 4;
+/// Signals that an attached client has not sent yet; more are refused.
+pub const CLIENT_SIGNALS_MAX: usize = 64;
 
 /// Levels of directories in one copy: each has a descriptor, of which there are often 1024.
 pub const ARCHIVE_DEPTH_MAX: usize = 256;
