@@ -151,6 +151,7 @@ impl Agent {
         };
         let main = self.config.entrypoint.as_ref().zip(self.entrypoint);
         let code = shutdown::await_end(&ending, main, stop).await;
+        self.engine.leave();
         drop(leave);
         // It ends in time by itself; an error would be a panic that was reported.
         let _ = serving.await;

@@ -76,6 +76,12 @@ pub const GATHER: Duration = Duration::from_micros(300);
 /// Sizes of one terminal that are remembered with their offsets, the newest: dragging a window's
 /// edge makes some dozens, and only a screen that is far behind needs old ones.
 pub const WINDOW_SIZES_MAX: usize = 256;
+/// Bytes of a stream that come within so many milliseconds count as having come at once, where it is
+/// remembered when they came: finer is of no use to people …
+pub const ARRIVAL_STEP_MS: u64 = 10;
+/// … and so many such moments are remembered of a stream, 4 KiB at most: the last few hundred lines of
+/// something that says little, some seconds of a flood.
+pub const ARRIVAL_MARKS_MAX: usize = 256;
 /// How long a pump that found no room waits at most before it looks again: room also comes from
 /// others who delete their files, of which nobody tells us.
 pub const ROOM_WAIT: Duration = Duration::from_millis(200);

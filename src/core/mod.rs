@@ -3,6 +3,7 @@
 //! Nothing here has a clock, a task, a file descriptor or I/O. Time is an argument named `now`,
 //! effects are return values.
 
+pub mod arrivals;
 pub mod caller;
 pub mod changes;
 pub mod envfile;

@@ -1,4 +1,4 @@
-//! Responses that stream output, without copying it.
+//! Responses that stream output, without copying it. Messages that are no output go the same way.
 //!
 //! tonic's encoder copies each message into a buffer of its own. Here a message is a small frame
 //! with the gRPC prefix and the protobuf header, followed by a frame that is the payload as it
@@ -41,6 +41,14 @@ pub enum Step {
         bytes: Bytes,
         /// Where they start, for messages that say so (`SandboxStdioReadV2Response`).
         starting_offset: Option<u64>,
+    },
+    /// A message that is `fields`, whose end is the key and the length of a field of bytes, and
+    /// then `payload`, which is that field's value. Or all of it is in `fields`.
+    Message {
+        /// The message without the payload.
+        fields: Vec<u8>,
+        /// The payload; may be empty.
+        payload: Bytes,
     },
     /// The end, with OK and these trailers.
     End(HeaderMap),
@@ -100,23 +108,41 @@ impl<C: Chunks> Source<C> {
 
 impl<C: Chunks> ChunkBody<C> {
     /// The frame for a step; the state after it is set.
-    fn frame(&mut self, mut source: Source<C>, answer: Answer) -> Frame<Bytes> {
+    fn frame(&mut self, source: Source<C>, answer: Answer) -> Frame<Bytes> {
         match answer.step {
             Ok(Step::Chunk { bytes, starting_offset }) => {
-                let mut header = header(bytes.len(), starting_offset);
-                if bytes.len() <= COPIED_CHUNK_BYTES_MAX {
-                    header.put_slice(&bytes);
-                    let both = source.share.charge(header.freeze(), answer.asked);
-                    self.0 = State::Idle(source);
-                    return Frame::data(both);
-                }
-                let payload = source.share.charge(bytes, answer.asked);
-                self.0 = State::Payload(source, payload);
-                Frame::data(header.freeze())
+                let fields = fields(bytes.len(), starting_offset);
+                self.message(source, &fields, bytes, answer.asked)
+            }
+            Ok(Step::Message { fields, payload }) => {
+                self.message(source, &fields, payload, answer.asked)
             }
             Ok(Step::End(trailers)) => Frame::trailers(status::ok(trailers)),
             Err(failure) => Frame::trailers(status::trailers(&failure)),
         }
+    }
+}
+
+impl<C> ChunkBody<C> {
+    /// The first frame of a message, and perhaps the only one.
+    fn message(
+        &mut self,
+        mut source: Source<C>,
+        fields: &[u8],
+        payload: Bytes,
+        asked: usize,
+    ) -> Frame<Bytes> {
+        let copied = payload.len() <= COPIED_CHUNK_BYTES_MAX;
+        let mut head = prefixed(fields, payload.len(), if copied { payload.len() } else { 0 });
+        if copied {
+            head.put_slice(&payload);
+            let both = source.share.charge(head.freeze(), asked);
+            self.0 = State::Idle(source);
+            return Frame::data(both);
+        }
+        let payload = source.share.charge(payload, asked);
+        self.0 = State::Payload(source, payload);
+        Frame::data(head.freeze())
     }
 }
 
@@ -151,26 +177,31 @@ impl<C: Chunks> http_body::Body for ChunkBody<C> {
     }
 }
 
-/// Everything of a message but its payload: the gRPC prefix (no compression, length), the
-/// offset as field 2 if there is one, the payload's key and length as field 1. Fields may come
-/// in any order.
-fn header(payload_bytes: usize, starting_offset: Option<u64>) -> BytesMut {
+/// The gRPC prefix (no compression, length) and `fields`, with room for `spare` bytes more.
+fn prefixed(fields: &[u8], payload_bytes: usize, spare: usize) -> BytesMut {
+    let message_bytes = fields.len() + payload_bytes;
+    let mut head = BytesMut::with_capacity(5 + fields.len() + spare);
+    head.put_u8(0);
+    head.put_u32(u32::try_from(message_bytes).expect("a message is far below 4 GiB"));
+    head.put_slice(fields);
+    head
+}
+
+/// Everything of a chunk's message but its payload: the offset as field 2 if there is one, the
+/// payload's key and length as field 1. Fields may come in any order.
+fn fields(payload_bytes: usize, starting_offset: Option<u64>) -> Vec<u8> {
     const PAYLOAD_KEY: u8 = 1 << 3 | 2;
     const OFFSET_KEY: u8 = 2 << 3;
     let payload = u64::try_from(payload_bytes).expect("a length fits 64 bits");
     let offset_bytes = starting_offset.map_or(0, |offset| 1 + encoded_len_varint(offset));
-    let message_bytes = offset_bytes + 1 + encoded_len_varint(payload) + payload_bytes;
-    let copied = if payload_bytes <= COPIED_CHUNK_BYTES_MAX { payload_bytes } else { 0 };
-    let mut header = BytesMut::with_capacity(5 + message_bytes - payload_bytes + copied);
-    header.put_u8(0);
-    header.put_u32(u32::try_from(message_bytes).expect("a chunk is far below 4 GiB"));
+    let mut fields = Vec::with_capacity(offset_bytes + 1 + encoded_len_varint(payload));
     if let Some(offset) = starting_offset {
-        header.put_u8(OFFSET_KEY);
-        encode_varint(offset, &mut header);
+        fields.push(OFFSET_KEY);
+        encode_varint(offset, &mut fields);
     }
-    header.put_u8(PAYLOAD_KEY);
-    encode_varint(payload, &mut header);
-    header
+    fields.push(PAYLOAD_KEY);
+    encode_varint(payload, &mut fields);
+    fields
 }
 
 #[cfg(test)]

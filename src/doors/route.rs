@@ -24,6 +24,7 @@ type Boxed = Box<dyn Erased>;
 #[derive(Clone)]
 pub struct Router {
     door: TaskCommandRouter,
+    control: Control,
     /// Services by the prefix of their paths.
     services: Vec<(&'static str, Boxed)>,
 }
@@ -70,13 +71,14 @@ impl Router {
             ("/grpc.reflection.v1.ServerReflection/", Box::new(reflect::v1())),
             ("/grpc.reflection.v1alpha.ServerReflection/", Box::new(reflect::v1alpha())),
         ];
-        (Self { door, services }, health)
+        (Self { door, control, services }, health)
     }
 }
 
 /// Where health checks go; they need no authentication.
 pub const HEALTH: &str = "/grpc.health.v1.Health/";
 const READ_EXEC: &str = "/modal.task_command_router.TaskCommandRouter/TaskExecStdioRead";
+const READ_OUTPUT: &str = "/doorward.v1.Control/ReadOutput";
 const READ_ENTRYPOINT: &str = "/modal.task_command_router.TaskCommandRouter/SandboxStdioReadV2";
 
 impl Service<Request<Body>> for Router {
@@ -97,6 +99,10 @@ impl Service<Request<Body>> for Router {
         if path == READ_ENTRYPOINT {
             let door = self.door.clone();
             return Box::pin(async move { Ok(door.read_entrypoint(request).await) });
+        }
+        if path == READ_OUTPUT {
+            let (control, unsent) = (self.control.clone(), self.door.unsent());
+            return Box::pin(async move { Ok(control.read(request, &unsent).await) });
         }
         match self.services.iter_mut().find(|(prefix, _)| path.starts_with(prefix)) {
             Some((_, service)) => service.call(request),

@@ -80,6 +80,11 @@ pub fn retry_later(message: impl Display, after: Duration) -> Status {
     Status::with_details(code, message, Bytes::from(details.encode_to_vec()))
 }
 
+/// What a call is told that waits while the agent ends: another agent may take its place.
+pub fn leaving() -> Status {
+    Status::unavailable("the agent is shutting down")
+}
+
 /// Adds a warning for the caller's user to the trailers of a call.
 pub fn warn(trailers: &mut HeaderMap, text: &str) {
     let text = utf8_percent_encode(cut(text), &ENCODED).to_string();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::{
     birth::Ground,
@@ -47,6 +47,8 @@ pub struct Engine {
     calmer: Notify,
     /// A reader has come.
     busier: Notify,
+    /// Whether calls are to end: nothing more will come of this agent.
+    leaving: watch::Sender<bool>,
 }
 
 struct Table {
@@ -166,6 +168,7 @@ impl Engine {
             readers: AtomicUsize::new(0),
             calmer: Notify::new(),
             busier: Notify::new(),
+            leaving: watch::Sender::new(false),
         })
     }
 
@@ -303,6 +306,17 @@ impl Engine {
             }
             calmer.await;
         }
+    }
+
+    /// Everything has ended and was read: calls that still wait for something end.
+    pub fn leave(&self) {
+        self.leaving.send_replace(true);
+    }
+
+    /// Resolves when calls are to end. Cancel-safe.
+    pub async fn leaving(&self) {
+        // The sender lives in `self`.
+        let _ = self.leaving.subscribe().wait_for(|leaving| *leaving).await;
     }
 
     /// Blocking work, shared by all.

@@ -15,6 +15,7 @@ use super::{
     tail::{self, Tail},
 };
 use crate::core::{
+    arrivals::Arrivals,
     extent::{Extent, Place},
     limits::{CHUNK_BYTES, TAIL_BYTES_MAX},
 };
@@ -30,6 +31,8 @@ pub(super) struct Kept {
     given: u64,
     /// … and below this they surely arrived; at most `given`.
     delivered: u64,
+    /// When the newest bytes came, if any did.
+    arrivals: Option<Box<Arrivals>>,
     pub(super) readers: u32,
     /// The store knows it as one that may be asked to drop something.
     pub(super) registered: bool,
@@ -72,6 +75,7 @@ impl Kept {
             events: None,
             given: 0,
             delivered: 0,
+            arrivals: None,
             readers: 0,
             registered: false,
         }
@@ -175,6 +179,9 @@ impl Kept {
     /// Brings the memory of a stream that ended, or is quiet, into its smallest form.
     pub(super) fn compact(&mut self) {
         let closed = self.extent.ended() == Some(End::Eof);
+        if closed && let Some(arrivals) = &mut self.arrivals {
+            arrivals.shrink();
+        }
         match std::mem::replace(&mut self.memory, Memory::Nothing) {
             Memory::Tail(tail) if tail.start() == tail.end() => {}
             Memory::Tail(tail) if closed && tail.end() - tail.start() <= CHUNK_BYTES as u64 => {
@@ -186,9 +193,15 @@ impl Kept {
         }
     }
 
+    /// See [`Arrivals::find`].
+    pub(super) fn arrival(&self, offset: u64) -> Option<(u64, u64)> {
+        self.arrivals.as_ref()?.find(offset)
+    }
+
     /// Counts bytes that were pushed to memory. A stream that keeps `big` bytes is a big one.
     pub(super) fn append(&mut self, bytes: u64, big: u64) -> Appended {
         self.extent.append(bytes);
+        self.arrivals.get_or_insert_default().note(self.extent.end(), coarse_now_ms());
         let big = self.extent.kept() >= big;
         let size = if big && !self.registered { Size::BecameBig } else { Size::AsBefore };
         self.registered |= big;
@@ -205,6 +218,14 @@ impl Kept {
             Memory::Nothing | Memory::Small(_) => unreachable!("it was just made one"),
         }
     }
+}
+
+/// The wall's clock in milliseconds, as the kernel keeps it from tick to tick: reading it costs some
+/// nanoseconds and no system call.
+fn coarse_now_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds * 1000 + u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000_000
 }
 
 impl Memory {

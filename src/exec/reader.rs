@@ -85,6 +85,27 @@ impl Reader {
         self.offset
     }
 
+    /// Resolves when [`Reader::next`] would not wait for the stream: there are bytes, an end or an
+    /// error. Cancel-safe.
+    pub async fn ready(&self) {
+        while let Place::Wait = self.place() {
+            self.wait().await;
+        }
+    }
+
+    /// How the stream ended, if it did where this reader is; an error if it ended before.
+    pub fn end(&self) -> Result<Option<End>, ReadError> {
+        match self.place() {
+            Place::End(end) => Ok(Some(end)),
+            Place::Data { .. } | Place::Wait | Place::Dropped { .. } => Ok(None),
+            Place::Beyond { end } => Err(ReadError::Beyond { asked: self.offset, end }),
+        }
+    }
+
+    fn place(&self) -> Place {
+        self.spool.look(|state| state.extent.place(self.offset, self.opened_end))
+    }
+
     /// The next bytes, 1 to `bytes_max`, or the end; waits for either. To call it again says
     /// that the bytes before were delivered.
     ///
@@ -132,7 +153,7 @@ impl Reader {
         let events = self.spool.events();
         let data = events.data.notified();
         // What came before the line above notifies nobody.
-        if let Peek::Not(Place::Wait) = self.spool.peek(self.offset, self.opened_end, 1) {
+        if let Place::Wait = self.place() {
             data.await;
         }
     }

@@ -117,6 +117,12 @@ impl Spool {
         Reader::new(self.clone(), offset, end)
     }
 
+    /// When the byte at `offset` came, in milliseconds since 1970 and with an error of some
+    /// milliseconds, and one past the last byte that came with it. `None` for what is too old.
+    pub fn arrival(&self, offset: u64) -> Option<(u64, u64)> {
+        self.look(|state| state.arrival(offset))
+    }
+
     /// Waits until the stream was closed. Nothing is lost if the future is dropped.
     pub async fn eof(&self) {
         while !self.range().ended {

@@ -13,6 +13,7 @@ mod containers;
 mod control_cancel;
 mod control_list;
 mod control_orders;
+mod control_output;
 mod control_watch;
 mod cuts;
 mod entrypoint;

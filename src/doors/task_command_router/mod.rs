@@ -98,6 +98,11 @@ impl TaskCommandRouter {
         self.respond(output.await)
     }
 
+    /// What all streams of output have unsent together.
+    pub(super) fn unsent(&self) -> Arc<Unsent> {
+        self.unsent.clone()
+    }
+
     fn respond(&self, output: Result<Output, Status>) -> Response<Body> {
         match output {
             Ok(output) => chunks::respond(output, &self.unsent),
