@@ -28,7 +28,7 @@ use self::{
     forms::{Form, Input, Output},
     out::To,
     progress::{Line, Progress},
-    tool::{Ending, Lines, Tool},
+    tool::{Ending, InContainer, Lines, Tool},
 };
 use super::connect::Connection;
 use crate::{
@@ -86,13 +86,16 @@ pub async fn run(args: CpArgs) -> anyhow::Result<u8> {
     tool.end(ending).await;
     match copied {
         Ok(tally) => Ok(if tally.problems == 0 { 0 } else { EXIT_INCOMPLETE }),
-        Err(error) => match error.downcast_ref() {
-            Some(Stopped(code)) => Ok(*code),
-            None => {
-                progress.say(&format!("failed to {error:#}"));
-                Ok(EXIT_INCOMPLETE)
+        Err(error) => {
+            if let Some(Stopped(code)) = error.downcast_ref() {
+                return Ok(*code);
             }
-        },
+            match error.downcast_ref() {
+                Some(InContainer(reason)) => progress.failed_there(reason),
+                None => progress.say(&format!("failed to {error:#}")),
+            }
+            Ok(EXIT_INCOMPLETE)
+        }
     }
 }
 

@@ -67,7 +67,7 @@ pub(super) async fn copy(
             stopped = stop => Err(stopped.into()),
         }
     };
-    if copied.is_err() {
+    if copied.is_err() && !taker.ended.is_terminated() {
         // It removes what is half made, and we wait for that.
         drop(taker.pieces.take());
         let _ = timeout(ARCHIVE_END, &mut taker.ended).await;

@@ -66,6 +66,11 @@ impl Progress {
         let _ = writeln!(stderr(), "{clear}doorward: {text}");
     }
 
+    /// Says what could not be done in the container.
+    pub(super) fn failed_there(&self, what: &str) {
+        self.say(&format!("failed in the container to {what}"));
+    }
+
     /// Says that something was left out.
     pub(super) fn notice(&self, text: &str) {
         let wanted = self.0.lock().notices;

@@ -77,9 +77,7 @@ impl Tool {
         while let Some(line) = lines.next().await.map_err(|error| anyhow!("{error}"))? {
             match serde_json::from_str(&line) {
                 Ok(Report::Read(offset)) => read(offset),
-                Ok(Report::Problem(text)) => {
-                    progress.say(&format!("failed in the container to {text}"));
-                }
+                Ok(Report::Problem(text)) => progress.failed_there(&text),
                 Ok(Report::Notice(text)) => progress.notice(&format!("in the container: {text}")),
                 Ok(Report::Fatal(reason)) => bail!(InContainer(reason)),
                 Ok(Report::Done(tally)) => return Ok(tally),
@@ -137,8 +135,8 @@ pub(super) enum Ending {
 
 /// What the tool could not do.
 #[derive(Debug, thiserror::Error)]
-#[error("in the container: {0}")]
-pub(super) struct InContainer(String);
+#[error("{0}")]
+pub(super) struct InContainer(pub(super) String);
 
 impl Lines {
     /// The next line, without its newline; `None` at the end. Cancel-safe.
