@@ -41,7 +41,7 @@ use crate::{
         secrets::Secrets,
         store::{DiskFree, Full, Store, StoreConfig, Tmpfs},
     },
-    os::{features::Features, label::Labels, spawn, user, work::Work},
+    os::{cgroup, features::Features, label::Labels, spawn, user, work::Work},
 };
 
 /// Why the agent could not start.
@@ -182,6 +182,7 @@ fn ground(
     let own = env::vars_os().map(|(key, value)| (key.into_vec(), value.into_vec()));
     Ok(Ground {
         groups: process::groups(&features),
+        oom_kills: cgroup::OomKills::open(),
         inheritance: process::take_inheritance(&features),
         reaper: process::start_reaping().map_err(|error| fail("watch for children", &error))?,
         features,

@@ -54,6 +54,8 @@ pub struct Ground {
     pub labels: Labels,
     /// Cgroups for execs, where there are any.
     pub groups: Option<cgroup::Pool>,
+    /// How often the kernel killed something here for want of memory.
+    pub oom_kills: cgroup::OomKills,
     /// Named secrets.
     pub secrets: Secrets,
     /// The environment that commands start from; see [`base_environment`].
@@ -68,6 +70,8 @@ pub struct Ground {
 pub struct Born {
     /// When it began to exist.
     pub started: Moment,
+    /// How often the kernel had killed something here for want of memory before.
+    pub oom_kills: Option<u64>,
     /// Its end, when it comes.
     pub exit: Exit,
     /// All that it will start.
@@ -151,6 +155,7 @@ pub fn birth(ground: &Ground, spec: &ExecSpec) -> Result<Born, StartFailure> {
         label: label.map(|label| ground.labels.limit(label)),
         group: directory.as_ref().map(AsFd::as_fd),
     };
+    let oom_kills = ground.oom_kills.count();
     let birth = ground.reaper.birth();
     let mut spawned = spawn::spawn(&program, &ground.inheritance);
     if program.group.is_some() && matches!(spawned, Err(SpawnError { stage: Stage::Clone, .. })) {
@@ -164,7 +169,7 @@ pub fn birth(ground: &Ground, spec: &ExecSpec) -> Result<Born, StartFailure> {
             let exit = birth.born(pid);
             let marks = Marks { leader: pid, label, cookie };
             let tree = Tree::of_exec(marks, group, &ground.features);
-            Ok(Born { started, exit, tree, ends: files.ours })
+            Ok(Born { started, oom_kills, exit, tree, ends: files.ours })
         }
         Err(error) => Err(explain(error, spec, &candidates, workdir, ground)),
     }

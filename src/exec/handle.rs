@@ -25,7 +25,7 @@ use crate::{
     core::{
         ids::{ExecId, Stream},
         life::Life,
-        outcome::{Cause, Outcome, Reason, StartFailure},
+        outcome::{Cause, ExitStatus, Outcome, Reason, StartFailure},
         spec::WindowSize,
     },
     os::tree::Tree,
@@ -353,6 +353,15 @@ impl Exec {
         let mut result = None;
         self.life.send_modify(|life| result = Some(change(life)));
         result.expect("send_modify calls its argument")
+    }
+
+    /// Whether an end by KILL would be somebody else's doing: not the agent's, nor a client's
+    /// through it.
+    pub(super) fn is_kill_foreign(&self) -> bool {
+        let mut life = self.life.borrow().clone();
+        life.exited(ExitStatus::Signal(libc::SIGKILL));
+        let own = life.outcome().is_some_and(|outcome| outcome.cause == Cause::Own);
+        own && !self.was_sent(Signal::KILL)
     }
 
     /// When its deadline has to be looked at.

@@ -22,7 +22,7 @@ use crate::{
         failure::Kind,
         ids::Stream,
         life::Effect,
-        outcome::{Shortage, Stage, StartFailure},
+        outcome::{ExitStatus, Shortage, Stage, StartFailure},
         spec::{ExecSpec, Stdio},
     },
     os::{
@@ -57,9 +57,9 @@ pub(super) async fn run(engine: Arc<Engine>, exec: Arc<Exec>, request: Box<Reque
     let merged = spec.argv.program().to_string_lossy().into_owned();
     let born = engine.work().run(Share::Spawn, move || birth(&ground, &spec)).await;
     let connected = born.and_then(|born| {
-        let Born { started, exit, tree, ends } = born;
+        let Born { started, oom_kills, exit, tree, ends } = born;
         match connect(&engine, &exec, ends) {
-            Ok(()) => Ok((started, exit, tree)),
+            Ok(()) => Ok((started, oom_kills, exit, tree)),
             Err(error) => {
                 // The process exists but cannot be heard: end it as if it had never been.
                 let left = tree.sweep(Leader::Alive);
@@ -68,7 +68,7 @@ pub(super) async fn run(engine: Arc<Engine>, exec: Arc<Exec>, request: Box<Reque
             }
         }
     });
-    let (started, exit, tree) = match connected {
+    let (started, oom_kills, exit, tree) = match connected {
         Ok(connected) => connected,
         Err(failure) => {
             audit::failed(&exec, caller.as_ref(), &failure);
@@ -83,7 +83,11 @@ pub(super) async fn run(engine: Arc<Engine>, exec: Arc<Exec>, request: Box<Reque
     // Who asked for it is answered first.
     tokio::task::yield_now().await;
     audit::started(&exec, caller.as_ref());
-    supervise(&engine, &exec, &tree, exit).await;
+    let reaped = supervise(&engine, &exec, &tree, exit).await;
+    if let Some(reaped) = reaped {
+        exec.facts().note_exit(&reaped, shortage(&engine, &exec, &reaped, oom_kills));
+        exec.change(|life| life.exited(reaped.status));
+    }
     engine.changed(&exec);
     let exited = Instant::now();
     exec.input().finish();
@@ -145,7 +149,14 @@ fn fail(engine: &Engine, exec: &Arc<Exec>, failure: StartFailure) {
 }
 
 /// Follows the process until it has ended, and ends its tree when that is due.
-async fn supervise(engine: &Engine, exec: &Arc<Exec>, tree: &Arc<Tree>, mut exit: Exit) {
+///
+/// Returns nothing only if the waiter is gone.
+async fn supervise(
+    engine: &Engine,
+    exec: &Arc<Exec>,
+    tree: &Arc<Tree>,
+    mut exit: Exit,
+) -> Option<Reaped> {
     loop {
         let deadline = exec.deadline();
         let event = tokio::select! {
@@ -153,7 +164,7 @@ async fn supervise(engine: &Engine, exec: &Arc<Exec>, tree: &Arc<Tree>, mut exit
             reaped = &mut exit => match reaped {
                 Ok(reaped) => Event::Exited(reaped),
                 // The reaper lives as long as the process.
-                Err(_) => return,
+                Err(_) => return None,
             },
             () = at(deadline) => Event::Deadline,
             order = exec.next_order() => Event::Ordered(order),
@@ -164,8 +175,7 @@ async fn supervise(engine: &Engine, exec: &Arc<Exec>, tree: &Arc<Tree>, mut exit
                 while let Some(order) = exec.take_order() {
                     obey(exec, order);
                 }
-                exec.facts().note_exit(&reaped, Shortage::None);
-                return exec.change(|life| life.exited(reaped.status));
+                return Some(reaped);
             }
             Event::Deadline => exec.change(|life| life.tick(Instant::now())),
             Event::Ordered(order) => {
@@ -185,6 +195,22 @@ fn obey(exec: &Exec, order: Order) {
     match order {
         Order::Ask(cause) => exec.change(|life| life.ask(cause)),
         Order::Kill(cause) => drop(exec.change(|life| life.kill(cause))),
+    }
+}
+
+/// Whether memory was short when the process was killed, if it was and not by us. `before` is how
+/// often the kernel had killed something of the container when the process was made.
+fn shortage(engine: &Engine, exec: &Exec, reaped: &Reaped, before: Option<u64>) -> Shortage {
+    if reaped.status != ExitStatus::Signal(libc::SIGKILL) || !exec.is_kill_foreign() {
+        return Shortage::None;
+    }
+    // Always asked, so that a kill that is explained by this explains no other one.
+    let near = engine.ground().oom_kills.explain(before);
+    let own = exec.tree().and_then(|tree| tree.oom_kills()).is_some_and(|kills| kills > 0);
+    match (own, near) {
+        (true, _) => Shortage::Own,
+        (false, true) => Shortage::Near,
+        (false, false) => Shortage::None,
     }
 }
 

@@ -1,14 +1,18 @@
 //! Watching execs, forgetting them, and what the agent says of itself and in its log.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use doorward::wire::{
     doorward::v1::{
-        ExecState, ForgetExecRequest, GetAgentRequest, GetAgentResponse, WatchExecsRequest,
-        WatchExecsResponse, watch_execs_response::Event,
+        EndReason, ExecState, ForgetExecRequest, GetAgentRequest, GetAgentResponse,
+        WatchExecsRequest, WatchExecsResponse, watch_execs_response::Event,
     },
     modal::task_command_router::TaskExecStartRequest,
 };
+use rustix::process::Signal;
 use tokio::time::timeout;
 use tonic::{Code, Status, Streaming};
 
@@ -182,6 +186,59 @@ async fn a_cursor_of_another_agent_or_of_nobody_begins_anew() {
         assert_eq!(watch.restarts, 1, "{cursor}");
         assert_eq!(watch.execs.get(&exec), Some(&ExecState::Ended), "{cursor}");
     }
+}
+
+#[tokio::test]
+async fn the_end_of_the_agent_is_the_reason_of_every_end_that_it_brings() {
+    let mut agent = Setup::new().flags(["--grace", "500ms"]).start().await;
+    let (door, control) = (agent.door().await, agent.control().await);
+    let obeys = door.start(&command(&["sleep", "1000"])).await.unwrap();
+    let refuses = door.start(&sh("trap '' TERM; echo up; while :; do sleep 1000; done")).await;
+    let refuses = refuses.unwrap();
+    let mut output = door.open_read(&refuses, 0, 0).await.unwrap();
+    output.message().await.unwrap().unwrap();
+    let mut watch = Watch::new(&control, "").await;
+    watch.until_caught_up().await;
+    agent.signal(Signal::TERM);
+    let mut ends = BTreeMap::new();
+    while ends.len() < 2 {
+        if let Event::Exec(exec) = watch.next().await
+            && let Some(ended) = exec.ended
+        {
+            ends.insert(exec.exec_id, (ended.reason(), ended.signal));
+        }
+    }
+    assert_eq!(ends[&obeys], (EndReason::Shutdown, Some(15)));
+    assert_eq!(ends[&refuses], (EndReason::Shutdown, Some(9)));
+    drop(output);
+    agent.ended().await;
+    assert_eq!(agent.log().matches("reason=shutdown").count(), 2, "{}", agent.log());
+}
+
+#[tokio::test]
+async fn a_list_of_many_is_right_and_quick() {
+    let agent = Agent::start().await;
+    let (door, control) = (agent.door().await, agent.control().await);
+    let mut ids = BTreeSet::new();
+    for _ in 0..4 {
+        let starts = (0..250).map(|_| {
+            let door = door.clone();
+            tokio::spawn(async move { door.start(&command(&["sleep", "1000"])).await.unwrap() })
+        });
+        for start in starts.collect::<Vec<_>>() {
+            ids.insert(start.await.unwrap());
+        }
+    }
+    // Three times as many took 0.04 and 0.2 s, on a busy machine and not optimized.
+    let begun = Instant::now();
+    let listed = control.list().await;
+    assert!(begun.elapsed() < Duration::from_secs(1), "the list took {:?}", begun.elapsed());
+    assert!(listed.iter().all(|exec| exec.state() == ExecState::Running));
+    assert_eq!(listed.into_iter().map(|exec| exec.exec_id).collect::<BTreeSet<_>>(), ids);
+    let begun = Instant::now();
+    let measured = control.measure().await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "the look took {:?}", begun.elapsed());
+    assert!(measured.iter().all(|exec| exec.processes == Some(1)));
 }
 
 #[tokio::test]

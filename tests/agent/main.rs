@@ -12,6 +12,7 @@ mod command;
 mod containers;
 mod control_cancel;
 mod control_list;
+mod control_oom;
 mod control_orders;
 mod control_output;
 mod control_watch;

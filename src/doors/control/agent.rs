@@ -33,12 +33,14 @@ pub struct About {
 
 pub(super) async fn describe(control: &Control) -> Result<wire::GetAgentResponse, Status> {
     let about = &control.about;
-    let (seen, _) = unknown::seen();
+    let (seen, others) = unknown::seen();
     let unknown_fields = seen.into_iter().map(|seen| wire::UnknownField {
         message: seen.message.to_string(),
         field: seen.number,
         count: seen.count,
     });
+    let others = wire::UnknownField { count: others, ..wire::UnknownField::default() };
+    let others = (others.count > 0).then_some(others);
     Ok(wire::GetAgentResponse {
         version: env!("CARGO_PKG_VERSION").to_string(),
         instance: about.instance.clone(),
@@ -49,7 +51,7 @@ pub(super) async fn describe(control: &Control) -> Result<wire::GetAgentResponse
         limits: about.limits.clone(),
         features: features(control),
         r#use: Some(own_use(control).await),
-        unknown_fields: unknown_fields.collect(),
+        unknown_fields: unknown_fields.chain(others).collect(),
         is_pid_one: std::process::id() == 1,
         listening: about.listening.clone(),
     })
@@ -94,6 +96,17 @@ fn features(control: &Control) -> Vec<wire::KernelFeature> {
         .to_string(),
         reason: label.unwrap_or_default().to_string(),
     };
+    let oom = ground.oom_kills.missing();
+    let oom = wire::KernelFeature {
+        name: "oom_count".to_string(),
+        available: oom.is_none(),
+        chosen: match oom {
+            None => "a kill for want of memory is told as such",
+            Some(_) => "a kill for want of memory is told as a signal",
+        }
+        .to_string(),
+        reason: oom.unwrap_or_default().to_string(),
+    };
     let files = control.engine.store().has_files();
     let files = wire::KernelFeature {
         name: "spool_files".to_string(),
@@ -109,7 +122,7 @@ fn features(control: &Control) -> Vec<wire::KernelFeature> {
         }
         .to_string(),
     };
-    kernel.chain([label, files]).collect()
+    kernel.chain([label, oom, files]).collect()
 }
 
 /// What is done with a feature of the kernel, or without it.

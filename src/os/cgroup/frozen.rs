@@ -19,6 +19,7 @@ pub fn is_frozen(pid: Pid) -> bool {
             }
             // FREEZING too: a part of it stands still.
             Hierarchy::Freezer => ("freezer.state", |state| state.trim_end() != "THAWED"),
+            Hierarchy::Memory => return false,
         };
         let read = |directory: PathBuf| fs::read_to_string(directory.join(file)).ok();
         let mounted = mounts(hierarchy).unwrap_or_default();

@@ -49,13 +49,15 @@ fn read(path: &str) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("read {path}: {error}"))
 }
 
-/// A hierarchy of cgroups that can freeze processes.
+/// A hierarchy of cgroups that we look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hierarchy {
     /// Cgroup v2.
     Unified,
     /// That of the freezer of cgroup v1.
     Freezer,
+    /// That of cgroup v1 which counts memory.
+    Memory,
 }
 
 /// Where parts of a hierarchy are mounted.
@@ -75,7 +77,7 @@ pub(super) struct CgroupMount {
     /// The cgroup that is mounted.
     root: String,
     /// The directory where it is.
-    point: PathBuf,
+    pub(super) point: PathBuf,
 }
 
 impl CgroupMount {
@@ -93,13 +95,14 @@ impl CgroupMount {
 }
 
 /// Takes a line of /proc/self/mountinfo (proc_pid_mountinfo(5)) that mounts this hierarchy.
-fn parse_mount(line: &str, hierarchy: Hierarchy) -> Option<CgroupMount> {
+pub(super) fn parse_mount(line: &str, hierarchy: Hierarchy) -> Option<CgroupMount> {
     let (mount, source) = line.split_once(" - ")?;
     let mut source = source.split(' ');
     let (kind, options) = (source.next()?, source.nth(1).unwrap_or_default());
     let mounts_it = match hierarchy {
         Hierarchy::Unified => kind == "cgroup2",
         Hierarchy::Freezer => kind == "cgroup" && options.split(',').any(|o| o == "freezer"),
+        Hierarchy::Memory => kind == "cgroup" && options.split(',').any(|o| o == "memory"),
     };
     if !mounts_it {
         return None;
@@ -143,5 +146,9 @@ mod tests {
         assert_eq!(parse_mount(line, Hierarchy::Unified), None);
         let other = "37 31 0:34 / /sys/fs/cgroup/f rw - cgroup cgroup rw,cpu";
         assert_eq!(parse_mount(other, Hierarchy::Freezer), None);
+        let line = "37 31 0:34 / /sys/fs/cgroup/m rw - cgroup cgroup rw,memory";
+        let mount = parse_mount(line, Hierarchy::Memory).unwrap();
+        assert_eq!(mount.find("/x"), Some("/sys/fs/cgroup/m/x".into()));
+        assert_eq!(parse_mount(other, Hierarchy::Memory), None);
     }
 }

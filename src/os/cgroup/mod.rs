@@ -10,6 +10,7 @@
 
 mod frozen;
 mod locate;
+mod oom;
 
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -28,6 +29,7 @@ use rustix::{
 
 pub use self::frozen::is_frozen;
 pub(super) use self::locate::probe;
+pub use self::oom::OomKills;
 use super::features::{Feature, Features};
 use crate::core::limits::{CGROUPS_EMPTY_MAX, CGROUPS_MAX, CGROUPS_STALE_MAX};
 
@@ -434,6 +436,29 @@ pub(super) mod tests {
         assert!(!fs::exists(place).unwrap());
         drop(other);
         pool.close();
+    }
+
+    /// Files stand in for a kernel that counts memory for each cgroup, which few containers let us
+    /// have.
+    #[test]
+    fn a_cgroup_that_counts_memory_tells_its_own_kills() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = |name: &str| {
+            let open =
+                |path: &std::path::Path| rustix::fs::open(path, DIRECTORY, Mode::empty()).unwrap();
+            fs::create_dir_all(dir.path().join(name).join("7")).unwrap();
+            let directory = open(&dir.path().join(name));
+            let (numbers, memory) = (Mutex::default(), OnceLock::new());
+            let parent = open(dir.path());
+            Arc::new(Home { parent, name: name.into(), directory, numbers, memory })
+        };
+        let counting = Group { home: home("counting"), number: 7 };
+        let place = dir.path().join("counting/7");
+        fs::write(place.join("memory.events"), "oom 1\noom_kill 3\n").unwrap();
+        fs::write(place.join("memory.current"), "4096\n").unwrap();
+        assert_eq!((counting.oom_kills(), counting.memory_bytes()), (Some(3), Some(4096)));
+        let not = Group { home: home("not"), number: 7 };
+        assert_eq!((not.oom_kills(), not.memory_bytes()), (None, None));
     }
 
     #[test]
