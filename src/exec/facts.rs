@@ -233,7 +233,9 @@ impl Command {
         for (index, argument) in argv.as_slice().iter().enumerate() {
             let argument = argument.to_string_lossy();
             let separator = if index == 0 { "" } else { "\0" };
-            let room = ARGV_BYTES_MAX.saturating_sub(text.len() + separator.len());
+            let Some(room) = ARGV_BYTES_MAX.checked_sub(text.len() + separator.len()) else {
+                return Self { text: text.into(), whole: Whole::Cut };
+            };
             if argument.len() > room {
                 text.push_str(separator);
                 text.push_str(&argument[..floor(&argument, room)]);
