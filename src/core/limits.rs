@@ -152,6 +152,11 @@ pub const UNSENT_BYTES_EACH: usize = 4 << 10;
 pub const UNSENT_READER_BYTES_MAX: usize = 4 * CHUNK_BYTES;
 /// What an attached caller gets of an exec without a terminal to begin with, in bytes of each stream.
 pub const ATTACH_TAIL_BYTES: u64 = 64 * KIB;
+/// Input of an attached caller that arrived and was not accepted, in bytes: beyond it nothing more is
+/// taken from the connection.
+pub const ATTACH_INPUT_BYTES_MAX: usize = 256 << 10;
+/// Largest message of an attached caller, in bytes.
+pub const ATTACH_MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Chunks up to this size are copied into one frame with their header: two frames cost more.
 pub const COPIED_CHUNK_BYTES_MAX: usize = 2 << 10;
 /// Messages within messages that the scan for unknown fields walks into; the protos have four.

@@ -79,6 +79,7 @@ impl Router {
 pub const HEALTH: &str = "/grpc.health.v1.Health/";
 const READ_EXEC: &str = "/modal.task_command_router.TaskCommandRouter/TaskExecStdioRead";
 const READ_OUTPUT: &str = "/doorward.v1.Control/ReadOutput";
+const ATTACH: &str = "/doorward.v1.Control/Attach";
 const READ_ENTRYPOINT: &str = "/modal.task_command_router.TaskCommandRouter/SandboxStdioReadV2";
 
 impl Service<Request<Body>> for Router {
@@ -103,6 +104,10 @@ impl Service<Request<Body>> for Router {
         if path == READ_OUTPUT {
             let (control, unsent) = (self.control.clone(), self.door.unsent());
             return Box::pin(async move { Ok(control.read(request, &unsent).await) });
+        }
+        if path == ATTACH {
+            let (control, unsent) = (self.control.clone(), self.door.unsent());
+            return Box::pin(async move { Ok(control.sit(request, &unsent).await) });
         }
         match self.services.iter_mut().find(|(prefix, _)| path.starts_with(prefix)) {
             Some((_, service)) => service.call(request),

@@ -18,6 +18,7 @@ use super::{
     facts::Facts,
     input::Input,
     orders::Cancelling,
+    seats::Seats,
     spool::{Spool, Store},
     terminal::Terminal,
 };
@@ -59,6 +60,8 @@ pub struct Exec {
     number: u64,
     /// The number of its newest change.
     changed: AtomicU64,
+    /// Who sits before it; there once somebody did.
+    seats: OnceLock<Box<Seats>>,
     /// Its end on request, while it is under way.
     cancelling: Mutex<Option<Cancelling>>,
     /// Which signals it was sent on request: bit n-1 for number n.
@@ -138,6 +141,7 @@ impl Exec {
             finished: AtomicBool::new(false),
             number,
             changed: AtomicU64::new(0),
+            seats: OnceLock::new(),
             cancelling: Mutex::default(),
             sent: AtomicU64::new(0),
         }
@@ -290,6 +294,15 @@ impl Exec {
 
     pub(super) fn note_sent(&self, signal: Signal) {
         self.sent.fetch_or(bit(signal), Ordering::Relaxed);
+    }
+
+    /// How many callers are attached, and whether one of them writes.
+    pub fn attached(&self) -> (u32, bool) {
+        self.seats.get().map_or((0, false), |seats| seats.count())
+    }
+
+    pub(super) fn seats(&self) -> &Seats {
+        self.seats.get_or_init(Box::default)
     }
 
     /// Its input.

@@ -245,6 +245,22 @@ impl Input {
         status
     }
 
+    /// Sets aside every stream that is open and opens another, whose first byte belongs behind the
+    /// bytes that were accepted, in one step.
+    pub(super) fn take_over(&self) -> (Writer, u64) {
+        let mut state = self.state.lock();
+        state.generation += 1;
+        let taken = (Writer::Stream(state.generation), state.inbox.accepted());
+        drop(state);
+        self.changed.notify_waiters();
+        taken
+    }
+
+    /// A stream in place of one that [`Input::status`] set aside; sets nothing aside itself.
+    pub fn rejoin(&self) -> Writer {
+        Writer::Stream(self.state.lock().generation)
+    }
+
     /// How many bytes have been accepted, and whether none can follow: the input was ended, has no
     /// reader any more, or was not connected yet. Sets nothing aside.
     pub fn peek(&self) -> (u64, Ended) {

@@ -21,6 +21,7 @@ pub mod pump;
 pub mod reader;
 mod room;
 mod run;
+pub mod seats;
 pub mod secrets;
 pub mod spool;
 pub mod store;

@@ -8,8 +8,10 @@
 mod support;
 
 mod access;
+mod attached;
 mod command;
 mod containers;
+mod control_attach;
 mod control_cancel;
 mod control_list;
 mod control_oom;

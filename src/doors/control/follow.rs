@@ -49,8 +49,10 @@ enum Over {
     No,
 }
 
-/// The field of ReadOutputResponse that is a chunk.
+/// The field that is a chunk in ReadOutputResponse …
 pub(super) const READ_CHUNK: u8 = 1;
+/// … and in AttachResponse.
+pub(super) const ATTACH_CHUNK: u8 = 3;
 
 /// What comes of a stream.
 #[derive(Debug)]
@@ -216,7 +218,7 @@ mod tests {
             let read = wire::ReadOutputResponse::decode(&message(READ_CHUNK)[..]).unwrap();
             let wanted = wire::read_output_response::Event::Chunk(whole.clone());
             prop_assert_eq!(read.event, Some(wanted));
-            let read = wire::AttachResponse::decode(&message(3)[..]).unwrap();
+            let read = wire::AttachResponse::decode(&message(ATTACH_CHUNK)[..]).unwrap();
             let wanted = wire::attach_response::Message::Chunk(whole);
             prop_assert_eq!(read.message, Some(wanted));
         }

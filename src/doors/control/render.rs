@@ -24,7 +24,7 @@ pub(super) fn exec(_: &Control, exec: &Exec) -> wire::Exec {
     let command = facts.command();
     let state = exec.state();
     let (stdin_accepted, stdin) = exec.input().peek();
-    let (attached, has_writer) = seats(exec);
+    let (attached, has_writer) = exec.attached();
     wire::Exec {
         exec_id: exec.id().to_string(),
         state: wire_state(state).into(),
@@ -129,11 +129,6 @@ fn start_failure(failure: &StartFailure) -> wire::StartFailure {
 fn terminal(exec: &Exec) -> Option<wire::TerminalSize> {
     let size = exec.window()?;
     Some(wire::TerminalSize { rows: size.rows().into(), columns: size.columns().into() })
-}
-
-/// How many callers are attached, and whether one of them writes.
-fn seats(_: &Exec) -> (u32, bool) {
-    (0, false)
 }
 
 fn range(exec: &Exec, stream: Stream) -> wire::StreamRange {
