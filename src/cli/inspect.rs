@@ -111,7 +111,8 @@ fn usage(usage: &wire::Usage, row: &mut impl FnMut(&'static str, Option<String>)
             usage.written_bytes.map(|bytes| format!("{} written", size(bytes))),
         ]),
     );
-    let faults = usage.major_faults;
+    // None is the usual number, and nothing to look at.
+    let faults = usage.major_faults.filter(|number| *number > 0);
     row("Page faults", faults.map(|number| format!("{number} that waited for storage")));
 }
 
@@ -123,9 +124,9 @@ fn state(exec: &wire::Exec) -> String {
 }
 
 fn process(exec: &wire::Exec) -> Option<String> {
-    let alive = exec
-        .processes
-        .map(|alive| format!("{} alive", count(alive.into(), "process", "processes")));
+    // Of one that is over, only what it left behind is worth a word.
+    let alive = exec.processes.filter(|alive| *alive > 0 || !words::is_over(exec));
+    let alive = alive.map(|alive| format!("{} alive", count(alive.into(), "process", "processes")));
     match (exec.pid, alive) {
         (Some(pid), Some(alive)) => Some(format!("{pid} ({alive})")),
         (Some(pid), None) => Some(pid.to_string()),

@@ -1,15 +1,8 @@
 //! `wait`, `kill` and `rm`.
 
-use std::{process::Child, thread};
-
 use serde_json::{Value, json};
 
 use crate::support::{Agent, Seen, until};
-
-/// What a command of ours that was started came to.
-fn end(child: Child) -> Seen {
-    child.wait_with_output().unwrap().into()
-}
 
 #[test]
 fn wait_exits_with_the_code() {
@@ -36,11 +29,8 @@ fn wait_waits_for_one_that_runs() {
     let agent = Agent::start();
     agent.spawn("web", "sleep 1000");
     let waiting = agent.command(&["wait", "--json", "web"]).spawn().unwrap();
-    let seen = thread::scope(|scope| {
-        let seen = scope.spawn(|| end(waiting));
-        agent.run(&["kill", "web"]).is(0, "", "");
-        seen.join().unwrap()
-    });
+    agent.run(&["kill", "web"]).is(0, "", "");
+    let seen: Seen = waiting.wait_with_output().unwrap().into();
     assert_eq!(seen.code, 143);
     assert_eq!(seen.lines()[0]["signal"], 15);
 }

@@ -14,6 +14,7 @@ use std::{
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::support::{Agent, until};
@@ -179,18 +180,21 @@ fn a_link_that_breaks_costs_no_byte() {
 }
 
 #[test]
-fn an_agent_that_is_gone_is_an_error_and_what_came_was_printed() {
+fn an_exec_that_is_gone_is_an_error_and_what_came_was_printed() {
     let agent = Agent::start();
-    agent.spawn("x", "echo before; sleep 1000");
+    agent.spawn("x", "echo before; exec sleep 1000");
     agent.printed("x", 7);
+    let orphan = agent.json(&["inspect", "x"])[0]["pid"].as_i64().unwrap();
     let mut child = agent.command(&["logs", "-f", "--stdout", "x"]).spawn().unwrap();
     let mut seen = [0; 7];
     child.stdout.as_mut().unwrap().read_exact(&mut seen).unwrap();
     assert_eq!(&seen, b"before\n");
-    // Another agent on the same socket knows nothing of it.
-    let agent = agent.replaced();
+    // Killed it says nothing of an end, and the next one on its socket knows nothing of the exec.
+    let agent = agent.killed_and_replaced();
     let output = child.wait_with_output().unwrap();
     drop(agent);
+    let orphan = Pid::from_raw(orphan.try_into().unwrap()).unwrap();
+    kill_process(orphan, Signal::KILL).unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let told = "doorward: failed to read the output of x: no exec x here\n";
     assert_eq!(String::from_utf8_lossy(&output.stderr), told);

@@ -11,6 +11,7 @@ use std::{
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, Signal, kill_process},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{Winsize, tcsetwinsize},
@@ -83,9 +84,10 @@ impl Agent {
         Self::within(tempfile::tempdir().unwrap(), args, variables)
     }
 
-    /// Ends it, and starts another one on the same socket.
-    pub(crate) fn replaced(mut self) -> Self {
+    /// Kills it, and starts another one on the same socket.
+    pub(crate) fn killed_and_replaced(mut self) -> Self {
         let owned = std::mem::replace(&mut self.owned, tempfile::tempdir().unwrap());
+        kill_process(pid(&self.child), Signal::KILL).unwrap();
         drop(self);
         Self::within(owned, &[], &[])
     }
@@ -218,6 +220,10 @@ impl Terminal {
     pub(crate) fn until(&mut self, text: &str) -> String {
         let (mut shown, mut byte) = (Vec::new(), [0]);
         while !shown.ends_with(text.as_bytes()) {
+            let timeout = Timespec::try_from(PATIENCE).unwrap();
+            let ready = poll(&mut [PollFd::new(&self.ours, PollFlags::IN)], Some(&timeout));
+            let seen = String::from_utf8_lossy(&shown);
+            assert_eq!(ready, Ok(1), "waited in vain for {text:?} after {seen:?}");
             self.ours.read_exact(&mut byte).unwrap();
             shown.push(byte[0]);
         }

@@ -17,7 +17,7 @@ const LEAVE: &str = "\x1b[?1049l";
 fn without_a_terminal_it_is_one_table_a_look() {
     let agent = Agent::start();
     agent.spawn("busy", "while :; do echo yyyyyyyyyyyyyyyyyyyyyyy; done");
-    agent.spawn("idle", "sleep 1000");
+    agent.spawn("idle", "exec sleep 1000");
     let seen = agent.run(&["top", "-n", "2", "-d", "300ms"]);
     assert_eq!((seen.code, &seen.stderr[..]), (0, ""));
     let tables: Vec<&str> = seen.stdout.split("\n\n").collect();

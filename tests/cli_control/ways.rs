@@ -43,13 +43,12 @@ fn a_token_is_a_file_or_a_variable() {
     let file = file.to_str().unwrap();
     let agent = Agent::with(&["--token-file", file], &[]);
     for args in COMMANDS {
-        let command = agent.command(args);
-        // The socket's own user is let in without one; another's word is not taken.
-        assert_ne!(seen(command).code, 125, "{args:?}");
+        assert_eq!(seen(agent.command(args)).code, 125, "{args:?}");
         let mut command = agent.command(args);
         command.env("DOORWARD_TOKEN", "wrong-token-wrong-token-wrong-token");
         let seen = seen(command);
         assert_eq!(seen.code, 125, "{args:?} {seen:?}");
+        assert!(seen.stderr.starts_with("doorward: failed to "), "{args:?} {seen:?}");
     }
     let mut command = agent.command(&["ps", "-q"]);
     command.env("DOORWARD_TOKEN", "right-token-right-token-right-token");
