@@ -5,6 +5,7 @@
 //! is at the other end any more: its input ends, or says nothing for an hour.
 
 use std::{
+    fs::File,
     io::{self, Read, Write, stderr, stdin, stdout},
     os::fd::AsFd,
     sync::Arc,
@@ -81,9 +82,9 @@ impl Side {
                 };
                 let sources: Vec<Source> =
                     sources.iter().map(|path| Source::parse(from_argument(path))).collect();
-                let mut to = Paced::start(window);
-                pack(&sources, packing, &mut to, &mut Reports)
-                    .map_err(|error| format!("write the archive: {error}"))
+                let packed = Paced::start(window)
+                    .and_then(|mut to| pack(&sources, packing, &mut to, &mut Reports));
+                packed.map_err(|error| format!("write the archive: {error}"))
             }
             Self::Unpack { owners, layout, to } => {
                 let to = Destination::find(&from_argument(&to), layout.into());
@@ -134,8 +135,9 @@ impl Watch for Reports {
     fn copied(&mut self, _: &Tally) {}
 }
 
-/// Standard output, never more than a window ahead of what the other side says it has read.
+/// Standard output, without the buffer that text has; never more than a window ahead of what the other side says it has read.
 struct Paced {
+    to: File,
     written: u64,
     window: u64,
     read: Arc<Other>,
@@ -149,13 +151,14 @@ struct Other {
 }
 
 impl Paced {
-    fn start(window: u64) -> Self {
+    fn start(window: u64) -> io::Result<Self> {
+        let to = File::from(stdout().as_fd().try_clone_to_owned()?);
         // A larger pipe is a matter of speed only.
-        let _ = fcntl_setpipe_size(stdout(), ARCHIVE_PIPE_BYTES);
+        let _ = fcntl_setpipe_size(&to, ARCHIVE_PIPE_BYTES);
         let read = Arc::new(Other { read: Mutex::new(Some(0)), changed: Condvar::new() });
         let ours = read.clone();
         thread::spawn(move || ours.listen());
-        Self { written: 0, window, read }
+        Ok(Self { to, written: 0, window, read })
     }
 }
 
@@ -174,7 +177,7 @@ impl Pieces for Paced {
             }
         }
         drop(read);
-        stdout().write_all(&piece)?;
+        self.to.write_all(&piece)?;
         self.written += piece.len() as u64;
         Ok(piece)
     }

@@ -11,8 +11,10 @@ use tar::{Archive, Builder, EntryType, Header};
 
 use crate::support::{Agent, everything, fed, noise, said, until};
 
-/// An archive of these members: name, kind, link target or data.
-fn archive(members: &[(&str, EntryType, &str)]) -> Vec<u8> {
+/// A member: name, kind, link target or data.
+type Member<'a> = (&'a str, EntryType, &'a str);
+
+fn archive(members: &[Member<'_>]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for (path, kind, text) in members {
         let mut header = Header::new_gnu();
@@ -95,7 +97,7 @@ fn hostile_streams_touch_nothing_outside() {
     let agent = Agent::start();
     let outside = agent.at("outside").display().to_string();
     let deep = format!("{outside}/made");
-    let cases: &[(&[(&str, EntryType, &str)], i32)] = &[
+    let cases: &[(&[Member<'_>], i32)] = &[
         (&[("../outside/made", Regular, "bad")], 1),
         (&[("x/../../outside/made", Regular, "bad")], 1),
         (&[(&deep, Regular, "bad")], 0),

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{self, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicUsize, Ordering},
@@ -11,7 +12,7 @@ use std::{
     thread,
 };
 
-use crate::support::{Agent, everything, noise, said};
+use crate::support::{Agent, DOORWARD, clean, everything, noise, said, until};
 
 /// Forwards to a port, and breaks each connection after so many bytes up and down together.
 struct Proxy {
@@ -84,4 +85,38 @@ fn a_copy_survives_a_link_that_breaks() {
         let breaks = proxy.broken.load(Ordering::SeqCst) - before;
         assert!(breaks >= 10, "{words:?}: only {breaks} breaks");
     }
+}
+
+#[test]
+fn a_tree_is_larger_than_what_the_agent_keeps() {
+    // The least of the bounds that leaves room for what may be under way.
+    let agent = Agent::started(clean(DOORWARD), &["--spool-stream-max", "24MiB"]);
+    let large = agent.at("large").display().to_string();
+    fs::write(&large, noise(120 << 20)).unwrap();
+    let path = format!(":{large}");
+    let mut child = agent.cp(&[path, "-".into()]).spawn().unwrap();
+    // Nothing is read until the tool has gone as far as it may, or further.
+    let window = 16 << 20;
+    let mut written = 0;
+    until("the tool has written a window full", || {
+        written = written_by(&large).unwrap_or(0);
+        written >= window
+    });
+    assert!(written <= window + (1 << 20), "{written} bytes that nobody has read");
+    let mut archive = child.stdout.take().unwrap();
+    let length = io::copy(&mut archive, &mut io::sink()).unwrap();
+    assert_eq!(said(&child.wait_with_output().unwrap()), (Some(0), String::new()));
+    assert!(length > 120 << 20, "{length} bytes");
+}
+
+/// What the tool that packs this path has written so far.
+fn written_by(path: &str) -> Option<u64> {
+    let packs = |process: &Path| {
+        let words = fs::read(process.join("cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
+        words.contains(&&b"archive"[..]) && words.contains(&path.as_bytes())
+    };
+    let mut processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+    let counts = fs::read_to_string(processes.find(|process| packs(process))?.join("io")).ok()?;
+    counts.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok())
 }

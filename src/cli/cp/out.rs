@@ -4,7 +4,9 @@
 //! to keep more than that for us, however large the tree is.
 
 use std::{
+    fs::File,
     io::{self, Read, Write, stdout},
+    os::fd::AsFd,
     pin::Pin,
     thread,
 };
@@ -169,8 +171,14 @@ impl Taker {
 
 /// Writes an archive to standard output as it is.
 fn hand_on(mut archive: Received) -> Result<(), String> {
-    let mut output = stdout().lock();
-    let written = io::copy(&mut archive, &mut output).and_then(|_| output.flush());
+    // Without the buffer that text has.
+    let output = stdout().as_fd().try_clone_to_owned().map(File::from);
+    let written = output.and_then(|mut output| {
+        while let Some(piece) = archive.pieces.blocking_recv() {
+            output.write_all(&piece)?;
+        }
+        Ok(())
+    });
     written.map_err(|error| format!("write the archive: {error}"))
 }
 
