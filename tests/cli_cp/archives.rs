@@ -78,6 +78,32 @@ fn tar_reads_what_comes_out_and_its_streams_go_in() {
 }
 
 #[test]
+fn a_sparse_file_of_gnu_tar_is_refused_and_the_rest_is_copied() {
+    let agent = Agent::start();
+    fs::create_dir(agent.at("tree")).unwrap();
+    let sparse = fs::File::create(agent.at("tree/sparse")).unwrap();
+    for number in 0..20 {
+        // More pieces than a header has room for.
+        std::os::unix::fs::FileExt::write_all_at(&sparse, b"data", number << 20).unwrap();
+    }
+    fs::write(agent.at("tree/whole"), "whole").unwrap();
+    for format in ["gnu", "pax"] {
+        let mut tar = Command::new("tar");
+        tar.current_dir(agent.at("")).args(["-c", "-S", "--format", format, "tree"]);
+        fs::create_dir(agent.at(format)).unwrap();
+        let put = agent.cp(&["-", &format!(":{format}")]);
+        let (code, text) = said(&fed(&mut { put }, tar.output().unwrap().stdout));
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains("sparse: it is a sparse file"), "{text}");
+        let whole = fs::read_to_string(agent.at(format).join("tree/whole"));
+        assert_eq!(whole.unwrap(), "whole", "{format}");
+    }
+    // Ours is not refused: its holes are zeros.
+    agent.copy(&["tree", ":copy"]);
+    assert_eq!(everything(&agent.at("copy")), everything(&agent.at("tree")));
+}
+
+#[test]
 fn a_stream_of_one_file_has_its_name() {
     let agent = Agent::start();
     fs::write(agent.at("file"), "data").unwrap();

@@ -102,7 +102,8 @@ fn a_tree_is_larger_than_what_the_agent_keeps() {
         written = written_by(&large).unwrap_or(0);
         written >= window
     });
-    assert!(written <= window + (1 << 20), "{written} bytes that nobody has read");
+    // The client takes some of it before it waits itself.
+    assert!(written <= window + (8 << 20), "{written} bytes that nobody has read");
     let mut archive = child.stdout.take().unwrap();
     let length = io::copy(&mut archive, &mut io::sink()).unwrap();
     assert_eq!(said(&child.wait_with_output().unwrap()), (Some(0), String::new()));

@@ -128,3 +128,22 @@ fn an_image_needs_neither_tar_nor_shell() {
         assert_eq!(whole.get(path), Some(what), "{path:?}");
     }
 }
+
+#[test]
+fn an_agent_that_is_another_program_is_told_apart() {
+    // Started so, the agent's own binary is the loader, which knows nothing of archives.
+    let loader = Path::new("/lib64/ld-linux-x86-64.so.2");
+    if !loader.exists() {
+        return skip("stranger", "there is no loader at its usual place");
+    }
+    let mut command = clean(loader);
+    command.arg(DOORWARD);
+    let agent = Agent::started(command, &[]);
+    fs::write(agent.at("file"), "data").unwrap();
+    for words in [["file", ":in"], [":file", "out"]] {
+        let (code, text) = said(&agent.cp(&words).output().unwrap());
+        assert_eq!(code, Some(125), "{text}");
+        assert!(text.contains("it is no Doorward, or of another version (it says "), "{text}");
+        assert!(!agent.at(words[1].trim_start_matches(':')).exists());
+    }
+}

@@ -62,6 +62,7 @@ impl Progress {
     pub(super) fn say(&self, text: &str) {
         let state = self.0.lock();
         let clear = if state.line { CLEAR } else { "" };
+        let text = plain(text);
         // Who closed standard error does not want to know.
         let _ = writeln!(stderr(), "{clear}doorward: {text}");
     }
@@ -131,6 +132,20 @@ fn line(copied: &Tally, whole: Option<u64>, time: Duration) -> String {
     line
 }
 
+/// A text that does nothing to a terminal: names of files, and all that a container says, may hold any
+/// character.
+fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            plain.extend(character.escape_default());
+        } else {
+            plain.push(character);
+        }
+    }
+    plain
+}
+
 fn size(bytes: f64) -> String {
     let (mut value, mut unit) = (bytes, "B");
     for larger in ["KiB", "MiB", "GiB", "TiB", "PiB"] {
@@ -155,6 +170,11 @@ mod tests {
         let half = line(&copied, Some(6 << 20), time);
         assert_eq!(half, "[============            ]  50 %  3.0 MiB  3 files  1.5 MiB/s");
         assert!(line(&copied, Some(1), time).starts_with("[========================] 100 %"));
+    }
+
+    #[test]
+    fn what_is_said_does_nothing_to_a_terminal() {
+        assert_eq!(plain("a b\u{e4}\n\u{1b}[2J\u{9b}1m"), "a b\u{e4}\\n\\u{1b}[2J\\u{9b}1m");
     }
 
     #[test]
