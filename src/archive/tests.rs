@@ -235,6 +235,10 @@ fn nothing_outside_the_destination_is_touched() {
             true,
         ),
         (vec![By(Link, b"self", b"self", b"")], false),
+        // No name is the destination itself, which only a directory can be.
+        (vec![By(Directory, b"./", b"", b""), By(Directory, b"/", b"", b"")], false),
+        (vec![By(Regular, b".", b"", b"bad")], true),
+        (vec![By(Symlink, b"/.", b"../outside", b"")], true),
     ];
     for (number, (members, refused)) in cases.iter().enumerate() {
         let top = tempfile::tempdir().unwrap();

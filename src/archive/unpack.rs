@@ -150,8 +150,13 @@ impl<R: Read> Unpacking<'_, R> {
     fn make(&mut self, path: &[&[u8]], entry: &Entry) -> Result<Given, Trouble> {
         let attributes = Attributes::of(entry, self.owners);
         let devices = self.owners == Owners::Kept && rustix::process::geteuid().is_root();
-        // Without a name it is the destination itself, which is there.
-        let Some((name, above)) = path.split_last() else { return Ok(Given::Yes) };
+        let Some((name, above)) = path.split_last() else {
+            return match entry.kind {
+                // The destination itself, which is there.
+                Kind::Directory => Ok(Given::Yes),
+                _ => Err(Trouble::Nonsense("it has no name")),
+            };
+        };
         let made = |errno: Errno| Trouble::Refused("make", errno.into());
         if self.to.only_directory && above.is_empty() && entry.kind != Kind::Directory {
             return Err(made(Errno::NOTDIR));
