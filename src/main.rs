@@ -1,5 +1,5 @@
-//! Joins the command line and the agent: `serve` is the agent; `exec` without an address and
-//! `doctor` without an agent get one embedded.
+//! Joins the command line and the agent: `serve` is the agent; `exec` and `shell` without an address,
+//! and `doctor` without an agent, get one embedded.
 
 mod embedded;
 
@@ -19,6 +19,7 @@ use doorward::{
         doctor::{self, DoctorArgs},
         exec::{self, ExecArgs},
         failure::{EXIT_OWN, told},
+        shell::{self, ShellArgs},
     },
 };
 
@@ -38,7 +39,7 @@ enum Command {
     /// Run one command through an agent; without an address, through one that comes with it.
     Exec(Box<ExecArgs>),
     /// An interactive shell in a terminal, which survives a broken link.
-    Shell(Box<cli::shell::ShellArgs>),
+    Shell(Box<ShellArgs>),
     /// Come back to an exec's terminal or streams.
     Attach(Box<cli::attach::AttachArgs>),
     /// List execs.
@@ -73,7 +74,7 @@ fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(Cli { command: Command::Serve(args) }) => serve(*args),
         Ok(Cli { command: Command::Exec(args) }) => exec(*args),
-        Ok(Cli { command: Command::Shell(args) }) => remote(cli::shell::run(*args)),
+        Ok(Cli { command: Command::Shell(args) }) => shell(*args),
         Ok(Cli { command: Command::Attach(args) }) => remote(cli::attach::run(*args)),
         Ok(Cli { command: Command::Ps(args) }) => remote(cli::ps::run(*args)),
         Ok(Cli { command: Command::Inspect(args) }) => remote(cli::inspect::run(*args)),
@@ -145,6 +146,15 @@ fn exec(args: ExecArgs) -> ExitCode {
         Ok(match args.remote() {
             Some(place) => exec::run(args, place).await,
             None => embedded::with_agent(|place| exec::run(args, place)).await,
+        })
+    })
+}
+
+fn shell(args: ShellArgs) -> ExitCode {
+    remote(async {
+        Ok(match args.remote() {
+            Some(place) => shell::run(args, place).await,
+            None => embedded::with_agent(|place| shell::run(args, place)).await,
         })
     })
 }

@@ -1,6 +1,6 @@
 //! Which agent a command of ours is for: the flags, the variables, the default socket.
 
-use std::{env, path::PathBuf};
+use std::{env, io::ErrorKind, os::unix::net::UnixStream, path::PathBuf};
 
 use anyhow::anyhow;
 use clap::Args;
@@ -62,6 +62,22 @@ impl Connection {
     /// The agent that was named, or the one on the default socket.
     pub fn named_or_default(&self) -> Options {
         self.options(self.address.clone().unwrap_or(Address::Unix(DEFAULT_SOCKET.into())))
+    }
+
+    /// The agent that was named, or the one on the default socket if something listens there. One that may
+    /// not be reached counts: it is told, and not passed over for another.
+    pub fn named_or_listening(&self) -> Option<Options> {
+        if self.address.is_some() {
+            return self.named();
+        }
+        match UnixStream::connect(DEFAULT_SOCKET) {
+            Err(error)
+                if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&error.kind()) =>
+            {
+                None
+            }
+            Ok(_) | Err(_) => Some(self.named_or_default()),
+        }
     }
 
     /// Connects to the agent that was named, or to the one on the default socket.

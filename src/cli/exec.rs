@@ -218,7 +218,7 @@ pub(super) fn code(status: ExitStatus) -> u8 {
     u8::try_from(status.shell_code()).unwrap_or(u8::MAX)
 }
 
-fn our_terminal() -> Terminal {
+pub(super) fn our_terminal() -> Terminal {
     let text = |name| std::env::var(name).unwrap_or_default();
     let (rows, columns) = terminal::size();
     Terminal {
@@ -230,7 +230,7 @@ fn our_terminal() -> Terminal {
     }
 }
 
-fn variable(text: &str) -> Result<(String, String), String> {
+pub(super) fn variable(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("it is not KEY=VALUE")?;
     Ok((key.to_string(), value.to_string()))
 }

@@ -3,7 +3,10 @@
 //! Scripts tell three things apart by the code: what a command that ran returned, a "no" of the
 //! agent about what was asked for, and a failure to ask at all.
 
-use std::{fmt, io};
+use std::{
+    fmt,
+    io::{self, Write},
+};
 
 use anyhow::anyhow;
 use tonic::Code;
@@ -76,7 +79,8 @@ pub fn told(error: &anyhow::Error) -> u8 {
         return EXIT_NO_READER;
     }
     // The agent may repeat what a command of the container made up.
-    eprintln!("doorward: failed to {}", printable(&format!("{error:#}")));
+    // Who closed our standard error does not want to read it.
+    let _ = writeln!(io::stderr(), "doorward: failed to {}", printable(&format!("{error:#}")));
     code(error)
 }
 

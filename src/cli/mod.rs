@@ -14,6 +14,7 @@ pub mod logs;
 mod output;
 pub mod ps;
 pub mod rm;
+mod session;
 pub mod shell;
 mod show;
 mod signals;

@@ -62,8 +62,7 @@ pub(super) async fn feed(
     from: Option<OwnedFd>,
 ) -> Result<(), ClientError> {
     if let Some(from) = from {
-        let (sender, mut pieces) = mpsc::channel(PIECES);
-        thread::spawn(move || read_all(File::from(from), &sender));
+        let mut pieces = read(from);
         while let Some(bytes) = pieces.recv().await {
             writer.write(bytes).await?;
         }
@@ -71,7 +70,15 @@ pub(super) async fn feed(
     writer.finish().await
 }
 
-fn write_all(mut pieces: mpsc::Receiver<Bytes>, mut to: File) -> io::Result<()> {
+/// Reads all of `from` on a thread of its own.
+pub(super) fn read(from: OwnedFd) -> mpsc::Receiver<Bytes> {
+    let (sender, pieces) = mpsc::channel(PIECES);
+    thread::spawn(move || read_all(File::from(from), &sender));
+    pieces
+}
+
+/// Writes all pieces as they come, and returns when there are no more.
+pub(super) fn write_all(mut pieces: mpsc::Receiver<Bytes>, mut to: File) -> io::Result<()> {
     while let Some(piece) = pieces.blocking_recv() {
         write_whole(&mut to, &piece)?;
     }

@@ -7,7 +7,7 @@ use std::{
 
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
-/// Raw mode of the terminal that standard input is; dropping it restores what was.
+/// Raw mode of a terminal; dropping it restores what was, after a panic too.
 pub(super) struct Raw {
     terminal: OwnedFd,
     before: Termios,
@@ -20,12 +20,21 @@ impl Raw {
         if !isatty(&stdin) {
             return Ok(None);
         }
-        let before = tcgetattr(&stdin)?;
-        let raw = Self { terminal: stdin.as_fd().try_clone_to_owned()?, before };
-        let mut modes = raw.before.clone();
+        Self::of(stdin.as_fd().try_clone_to_owned()?).map(Some)
+    }
+
+    fn of(terminal: OwnedFd) -> io::Result<Self> {
+        let before = tcgetattr(&terminal)?;
+        let raw = Self { terminal, before };
+        raw.renew()?;
+        Ok(raw)
+    }
+
+    /// Sets raw mode again: who stopped and continued us may have changed it.
+    pub(super) fn renew(&self) -> io::Result<()> {
+        let mut modes = self.before.clone();
         modes.make_raw();
-        tcsetattr(&raw.terminal, OptionalActions::Now, &modes)?;
-        Ok(Some(raw))
+        Ok(tcsetattr(&self.terminal, OptionalActions::Now, &modes)?)
     }
 }
 
@@ -46,4 +55,34 @@ pub(super) fn size() -> (u32, u32) {
 pub(super) fn columns() -> Option<usize> {
     let size = tcgetwinsize(stdout()).ok()?;
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use rustix::{
+        fs::{Mode, OFlags, open},
+        pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+        termios::LocalModes,
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_was_is_restored_after_a_panic() {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let terminal = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        let before = format!("{:?}", tcgetattr(&terminal).unwrap());
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _raw = Raw::of(terminal.try_clone().unwrap()).unwrap();
+            assert!(!tcgetattr(&terminal).unwrap().local_modes.contains(LocalModes::ICANON));
+            panic!("as a defect would");
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(format!("{:?}", tcgetattr(&terminal).unwrap()), before);
+    }
 }

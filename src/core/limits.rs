@@ -281,6 +281,16 @@ pub const ARCHIVE_GREETING: Duration = Duration::from_secs(30);
 /// How long a copy's tool may take to clean up after its input ended.
 pub const ARCHIVE_END: Duration = Duration::from_secs(2);
 
+/// Longest unfinished control sequence of an output that the terminal client repeats after it wrote a
+/// line of its own in between, in bytes: longer ones are titles and pictures.
+pub const TERMINAL_SEQUENCE_BYTES_MAX: usize = 4 << 10;
+/// How long the terminal client holds output back for a screen that it asked for; after that it goes
+/// on without.
+pub const REDRAW: Duration = Duration::from_secs(2);
+/// How long the terminal client waits for a terminal that takes no more output (^S) before it
+/// leaves all the same.
+pub const TERMINAL_FLUSH: Duration = Duration::from_secs(1);
+
 /// Between two looks at a full pipe that the reactor cannot watch.
 pub const UNWATCHED_PAUSE: Duration = Duration::from_millis(10);
 /// How long a write that met a closed pipe waits for the exit, so that a client that polls on
