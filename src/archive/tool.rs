@@ -1,7 +1,7 @@
 //! `doorward archive`: one side of a copy, as the other side runs it where the files are.
 //!
 //! It is the agent's own binary, started as an ordinary exec, so it needs nothing of the image: no
-//! tar, no shell, no library. It speaks as [`super::report`] says. It ends by itself when nobody
+//! tar, no shell, no library. It speaks as `archive::report` says. It ends by itself when nobody
 //! is at the other end any more: its input ends, or says nothing for an hour.
 
 use std::{

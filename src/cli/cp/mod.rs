@@ -1,6 +1,6 @@
 //! `doorward cp`: files and directories in and out of the agent's container.
 //!
-//! The other side is the agent's own binary as an ordinary exec ([`tool`]): an image needs neither tar
+//! The other side is the agent's own binary as an ordinary exec: an image needs neither tar
 //! nor shell for it. An archive goes between the two, over the same calls as any input and output, so
 //! a link may break as often as it likes. It ends with a word of the tool; without that word a copy
 //! has failed, whatever was made.
