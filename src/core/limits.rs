@@ -221,6 +221,8 @@ pub const LOG_BEHIND_BYTES_MAX: u64 = 8 * MIB;
 
 /// How long the client library goes on trying without any progress, and then gives up.
 pub const CLIENT_PATIENCE: Duration = Duration::from_secs(60);
+/// Tokens that the client library fetches for one call, one after the other being refused.
+pub const CLIENT_RENEWALS_MAX: u32 = 3;
 /// How long the client library waits for one connection, TLS included.
 pub const CLIENT_CONNECT: Duration = Duration::from_secs(10);
 /// The client library's first pause between two attempts; the next ones double …
@@ -229,6 +231,8 @@ pub const CLIENT_PAUSE_MIN: Duration = Duration::from_millis(10);
 pub const CLIENT_PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Silence after which the client library asks whether the other side is still there.
 pub const CLIENT_PING: Duration = Duration::from_secs(20);
+/// How long it waits for the answer.
+pub const CLIENT_PING_ANSWER: Duration = Duration::from_secs(10);
 /// Least time between two looks of `doorward top`: each is a look of the agent at all processes.
 pub const TOP_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Least time between two pictures of `doorward top`: thousands of states may change in a second, and
@@ -316,6 +320,10 @@ pub const CGROUPS_MAX: usize = 8192;
 pub const CGROUPS_EMPTY_MAX: usize = 64;
 /// Leftovers of dead agents removed at start, and cgroups that a command made within its own.
 pub const CGROUPS_STALE_MAX: usize = 1024;
+/// Between attempts to give an ended exec's cgroup back: a process leaves it within a millisecond
+/// of its end, or, on a machine that has much to do, within some.
+pub const RELEASE_PAUSES: [Duration; 3] =
+    [Duration::from_millis(5), Duration::from_millis(50), Duration::from_millis(500)];
 /// How long a sweep may take. Killing takes milliseconds; longer takes only what waits for a
 /// disk, and with grace and drain the agent's end must stay within Docker's ten seconds.
 pub const SWEEP: Duration = Duration::from_millis(1500);

@@ -22,6 +22,7 @@ use crate::{
         failure::Kind,
         ids::Stream,
         life::Effect,
+        limits::RELEASE_PAUSES,
         outcome::{ExitStatus, Shortage, Stage, StartFailure},
         spec::{ExecSpec, Stdio},
     },
@@ -96,6 +97,18 @@ pub(super) async fn run(engine: Arc<Engine>, exec: Arc<Exec>, request: Box<Reque
     // The exit was told before: whoever waits for it does not wait for this.
     linger::end_streams(&engine, &exec, &tree, exited).await;
     engine.finished(&exec);
+    release(&tree).await;
+}
+
+/// Gives the cgroup back. A process leaves it a moment after its end was noticed; one that lives on in
+/// it keeps it until the exec is forgotten.
+async fn release(tree: &Tree) {
+    for pause in RELEASE_PAUSES {
+        if tree.release() {
+            return;
+        }
+        tokio::time::sleep(pause).await;
+    }
     tree.release();
 }
 

@@ -105,7 +105,7 @@ async fn end(engine: &Engine, exec: &Exec, mut kill_at: watch::Receiver<Instant>
             () = due(&mut kill_at) => false,
         };
         if obeyed {
-            settle(exec).await;
+            settle(exec, tree).await;
             return Vec::new();
         }
     }
@@ -114,7 +114,7 @@ async fn end(engine: &Engine, exec: &Exec, mut kill_at: watch::Receiver<Instant>
     let swept = engine.work().run(Share::Scan, move || killed.sweep(state)).await;
     let leader_left = swept.left.iter().any(|left| Some(left.pid) == tree.leader());
     if !leader_left {
-        settle(exec).await;
+        settle(exec, tree).await;
     }
     swept.left
 }
@@ -156,7 +156,7 @@ async fn nothing_left(engine: &Engine, exec: &Exec, tree: &Arc<Tree>) {
 
 /// Waits a moment for what follows from the end of all processes: the exit is noticed, and the
 /// streams end.
-async fn settle(exec: &Exec) {
+async fn settle(exec: &Exec, tree: &Tree) {
     let settled = async {
         // A start that failed has settled too.
         let _ = exec.ended().await;
@@ -165,4 +165,6 @@ async fn settle(exec: &Exec) {
     };
     // A stream that is held otherwise, or much output: nobody waits for that.
     let _ = tokio::time::timeout(CANCEL_SETTLE, settled).await;
+    // What an exec left behind had kept its cgroup.
+    tree.release();
 }

@@ -158,16 +158,17 @@ impl Tree {
     }
 
     /// Gives the cgroup back to its pool if nothing lives in it; costs microseconds. Otherwise it
-    /// is kept until another call, or until the tree is dropped.
-    pub fn release(&self) {
+    /// is kept until another call, or until the tree is dropped. Whether none is kept.
+    pub fn release(&self) -> bool {
         match &self.scope {
             Scope::Exec { group, .. } => {
                 let mut group = group.lock();
                 if group.as_ref().is_some_and(|group| group.is_populated().is_ok_and(|p| !p)) {
                     *group = None;
                 }
+                group.is_none()
             }
-            Scope::Agent(_) => {}
+            Scope::Agent(_) => true,
         }
     }
 
