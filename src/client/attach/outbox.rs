@@ -2,7 +2,7 @@
 //! accepted, the newest size, signals. Handles fill it, the task that keeps the call empties it.
 //!
 //! Invariants: input is taken out in order, each byte once a call; what was taken out stays until it
-//! was accepted, and after [`Outbox::reopened`] it is taken out again; never more than
+//! was accepted, and after a new opening it is taken out again; never more than
 //! [`CLIENT_UNACCEPTED_BYTES_MAX`] are kept.
 
 use std::{collections::VecDeque, fmt};
