@@ -346,6 +346,11 @@ async fn answers_are_told_as_they_are() {
     let (_fake, client) = fake(0, usize::MAX).await;
     assert_eq!(client.wait("e").await.unwrap(), ExitStatus::Signal(9));
     assert_eq!(client.poll("e").await.unwrap(), None);
+    let error = client.list().await.unwrap_err();
+    assert!(matches!(error, ClientError::NoControl), "{error}");
+    assert!(error.to_string().contains("no such service"), "{error}");
+    let error = client.resize("e", 1, 1).await.unwrap_err();
+    assert!(matches!(error, ClientError::NoControl), "{error}");
     let error = client.output("dropped", Stream::Stderr, 3).next().await.unwrap_err();
     assert!(matches!(error, ClientError::Dropped { asked: 3, first: Some(7) }), "{error}");
 }

@@ -3,16 +3,21 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod client_support;
+
 use std::{
     fs,
-    io::{BufRead, BufReader},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use bytes::Bytes;
+use client_support::{Agent, noise, open};
 use doorward::{
-    client::{Address, Client, ClientError, Command as Program, Options, Token},
+    client::{Address, Client, ClientError, Command as Program, Identity, Options, Target, Token},
     core::{ids::Stream, outcome::ExitStatus},
 };
 use tokio::{
@@ -21,49 +26,6 @@ use tokio::{
 };
 
 const SECRET: &str = "one-token-among-others";
-
-/// An agent on a free port, with a directory of its own.
-struct Agent {
-    child: Child,
-    port: u16,
-    directory: tempfile::TempDir,
-}
-
-impl Agent {
-    fn start(flags: impl FnOnce(&Path) -> Vec<String>) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_doorward"))
-            .args(["serve", "--listen", "tcp://127.0.0.1:0", "--log", "error", "--state-dir"])
-            .arg(directory.path().join("state"))
-            .args(flags(directory.path()))
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
-        let port = loop {
-            let mut line = String::new();
-            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the agent ended");
-            eprint!("{line}");
-            if let Some(address) = line.strip_prefix("doorward: listening on tcp://127.0.0.1:") {
-                break address.trim().parse().unwrap();
-            }
-        };
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::stderr()));
-        Self { child, port, directory }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Writes certificate, key and tokens, and returns the flags that name them.
 fn secured(directory: &Path) -> Vec<String> {
@@ -95,10 +57,6 @@ async fn tls_and_tokens_from_a_file_that_changes() {
     options.ca = Some(agent.file("cert.pem"));
     let client = Client::connect(options.clone()).await.unwrap();
     let error = client.wait("e").await.unwrap_err();
-    let unauthenticated = |error: &ClientError| match error {
-        ClientError::Refused(status) => status.code() == tonic::Code::Unauthenticated,
-        _ => false,
-    };
     assert!(unauthenticated(&error), "{error:?}");
 
     fs::write(agent.file("mine"), "stale\n").unwrap();
@@ -114,8 +72,139 @@ async fn tls_and_tokens_from_a_file_that_changes() {
     assert_eq!(client.wait("e").await.unwrap(), ExitStatus::Code(0));
 }
 
-fn open(_: &Path) -> Vec<String> {
-    vec!["--allow-anonymous".into()]
+fn unauthenticated(error: &ClientError) -> bool {
+    match error {
+        ClientError::Refused(status) => status.code() == tonic::Code::Unauthenticated,
+        _ => false,
+    }
+}
+
+fn with_token(_: &Path) -> Vec<String> {
+    let directory = tempfile::tempdir().unwrap().keep();
+    fs::write(directory.join("tokens"), format!("{SECRET}\n")).unwrap();
+    vec!["--token-file".into(), directory.join("tokens").display().to_string()]
+}
+
+/// A source that gives these in turn, the last one for ever, and counts how often it was asked.
+fn source(tokens: &'static [&'static str]) -> (Token, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let token = Token::source(move || {
+        let turn = count.fetch_add(1, Ordering::SeqCst);
+        async move {
+            // A service that is asked takes a moment.
+            tokio::task::yield_now().await;
+            let token = tokens.get(turn).or(tokens.last()).copied();
+            token.filter(|token| !token.is_empty()).map(String::from).ok_or("nobody answers")
+        }
+    });
+    (token, asked)
+}
+
+#[tokio::test]
+async fn a_source_is_asked_for_the_first_token_and_when_one_is_refused() {
+    let agent = Agent::start(with_token);
+    let address: Address = format!("http://127.0.0.1:{}", agent.port).parse().unwrap();
+    let connect = async |token: Token| {
+        Client::connect(Options { token, ..Options::new(address.clone(), "") }).await
+    };
+    let (token, asked) = source(&["expired", SECRET]);
+    let client = connect(token).await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    client.start("e", &Program::new(["true"])).await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    assert_eq!(client.wait("e").await.unwrap(), ExitStatus::Code(0));
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "a token that is good is kept");
+
+    // Many calls that find the same token expired: none fails, and few ask.
+    let (token, asked) = source(&["expired", SECRET]);
+    let client = connect(token).await.unwrap();
+    let calls: Vec<_> = (0..50)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { client.wait("e").await })
+        })
+        .collect();
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap(), ExitStatus::Code(0));
+    }
+    let asked = asked.load(Ordering::SeqCst);
+    assert!((2..10).contains(&asked), "asked {asked} times");
+
+    // A reader gets a new one too.
+    let (token, _) = source(&["expired", SECRET]);
+    let client = connect(token).await.unwrap();
+    assert_eq!(client.output("e", Stream::Stdout, 0).next().await.unwrap(), None);
+
+    let (token, asked) = source(&["bad", "worse", "bad", "worse", "bad", "worse"]);
+    let client = connect(token).await.unwrap();
+    assert!(unauthenticated(&client.poll("e").await.unwrap_err()));
+    assert!(asked.load(Ordering::SeqCst) < 6, "it comes to an end");
+    let (token, _) = source(&["expired", ""]);
+    let error = connect(token).await.unwrap().poll("e").await.unwrap_err();
+    assert!(error.to_string().contains("nobody answers"), "{error}");
+}
+
+#[tokio::test]
+async fn a_certificate_of_ours_is_shown() {
+    let agent = Agent::start(|directory| {
+        let mut flags = secured(directory);
+        let made = rcgen::generate_simple_self_signed(["somebody".to_string()]).unwrap();
+        fs::write(directory.join("mine.pem"), made.cert.pem()).unwrap();
+        fs::write(directory.join("mine.key"), made.signing_key.serialize_pem()).unwrap();
+        let ours = directory.join("mine.pem").display().to_string();
+        flags.extend(["--client-ca".to_string(), ours]);
+        flags
+    });
+    let address: Address = format!("https://localhost:{}", agent.port).parse().unwrap();
+    let mut options = Options::new(address, "");
+    options.ca = Some(agent.file("cert.pem"));
+    options.token = Token::Text(SECRET.into());
+    // Without one, the connection does not come about, or breaks at once (TLS 1.3).
+    match Client::connect(options.clone()).await {
+        Err(error) => assert!(matches!(error, ClientError::Connect { .. }), "{error}"),
+        Ok(client) => {
+            let client = client.with_patience(Duration::from_millis(300));
+            let error = client.poll("e").await.unwrap_err();
+            assert!(matches!(error, ClientError::Lost { .. }), "{error}");
+        }
+    }
+    options.identity = Some(Identity { cert: agent.file("mine.pem"), key: agent.file("mine.key") });
+    let client = Client::connect(options.clone()).await.unwrap();
+    client.start("e", &Program::new(["true"])).await.unwrap();
+    assert_eq!(client.wait("e").await.unwrap(), ExitStatus::Code(0));
+    options.identity = Some(Identity { cert: agent.file("mine.pem"), key: agent.file("cert.pem") });
+    let error = Client::connect(options).await.err().unwrap();
+    assert!(error.to_string().contains("cert.pem"), "{error}");
+}
+
+#[tokio::test]
+async fn orders_reach_the_exec() {
+    let agent = Agent::start(open);
+    let address: Address = format!("tcp://127.0.0.1:{}", agent.port).parse().unwrap();
+    let client = Client::connect(Options::new(address, "")).await.unwrap();
+    let script = "trap 'stty size' WINCH; echo ready; while :; do sleep 0.02; done";
+    let mut program = Program::new(["sh", "-c", script]);
+    program.terminal = Some(doorward::client::Terminal::default());
+    client.start("e", &program).await.unwrap();
+    let mut output = client.output("e", Stream::Stdout, 0);
+    let mut seen = String::new();
+    let mut until = async |text: &str| {
+        while !seen.contains(text) {
+            seen.push_str(&String::from_utf8_lossy(&output.next().await.unwrap().unwrap()));
+        }
+    };
+    until("ready").await;
+    client.resize("e", 33, 44).await.unwrap();
+    until("33 44").await;
+    assert_eq!(client.signal("e", 10, Target::Leader).await.unwrap(), Some(1));
+    assert_eq!(client.wait("e").await.unwrap(), ExitStatus::Signal(10));
+    client.start("f", &Program::new(["sleep", "60"])).await.unwrap();
+    assert_eq!(client.cancel("f", None).await.unwrap().left, []);
+    assert_eq!(client.wait("f").await.unwrap(), ExitStatus::Signal(15));
+    let error = client.cancel("f", Some(Duration::MAX)).await.unwrap_err();
+    assert!(error.to_string().contains("hour"), "{error}");
+    assert!(client.cancel("no-such", None).await.is_err());
 }
 
 /// A proxy before `port` that drops each connection after `budget` bytes have gone to the agent
@@ -188,16 +277,6 @@ impl tokio::io::AsyncWrite for Budget {
     ) -> std::task::Poll<std::io::Result<()>> {
         std::pin::Pin::new(&mut self.socket).poll_shutdown(context)
     }
-}
-
-/// Bytes without a pattern that a shift would keep.
-fn noise(length: usize) -> Bytes {
-    let mut state = 1u64;
-    let next = || {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 56) as u8
-    };
-    std::iter::repeat_with(next).take(length).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

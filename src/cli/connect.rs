@@ -5,7 +5,7 @@ use std::{env, io::ErrorKind, os::unix::net::UnixStream, path::PathBuf};
 use anyhow::anyhow;
 use clap::Args;
 
-use crate::client::{Address, Client, ClientError, Options, Token};
+use crate::client::{Address, Client, ClientError, Identity, Options, Token};
 
 /// Where an agent listens that was told nothing else.
 const DEFAULT_SOCKET: &str = "/run/doorward.sock";
@@ -40,6 +40,26 @@ pub struct Connection {
     /// Certificates (PEM) that the agent's may be signed by, in place of the system's
     #[arg(long, value_name = "FILE", env = "DOORWARD_CA", hide_env_values = true, help_heading = HEADING)]
     ca: Option<PathBuf>,
+    /// The certificate (PEM) to show to an agent that asks for one
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "DOORWARD_CERT",
+        hide_env_values = true,
+        help_heading = HEADING,
+        requires = "key"
+    )]
+    cert: Option<PathBuf>,
+    /// The private key (PEM) of --cert
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "DOORWARD_KEY",
+        hide_env_values = true,
+        help_heading = HEADING,
+        requires = "cert"
+    )]
+    key: Option<PathBuf>,
     /// The task that the agent serves
     #[arg(
         long,
@@ -99,6 +119,9 @@ impl Connection {
             (None, Ok(token)) => Token::Text(token),
             (None, Err(_)) => Token::None,
         };
-        Options { token, ca: self.ca.clone(), ..Options::new(address, self.task_id.clone()) }
+        let identity = self.cert.clone().zip(self.key.clone());
+        let identity = identity.map(|(cert, key)| Identity { cert, key });
+        let ca = self.ca.clone();
+        Options { token, ca, identity, ..Options::new(address, self.task_id.clone()) }
     }
 }

@@ -66,6 +66,8 @@ pub(super) fn asking(what: impl fmt::Display) -> impl FnOnce(ClientError) -> any
         | ClientError::File { .. }
         | ClientError::Connect { .. }
         | ClientError::Lost { .. }
+        | ClientError::Deadline
+        | ClientError::Token(_)
         | ClientError::Dropped { .. }
         | ClientError::NoControl
         | ClientError::Protocol(_)

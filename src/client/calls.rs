@@ -1,20 +1,15 @@
 //! The client, and the calls that have one answer.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
-use http::HeaderValue;
 use tokio::time::{Instant, sleep};
-use tokio_rustls::rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, pem::PemObject},
-};
 use tonic::{Code, Response, Status};
 
 use super::{
-    Address, ClientError, Command, OutputReader, StdinWriter,
+    ClientError, Command, Options, OutputReader, StdinWriter, Token,
+    bound::Bound,
     link::Link,
-    retry::{Retry, Verdict, asked_pause, dice, may_pass},
+    retry::{Fetched, Retry, Verdict, asked_pause, dice, may_pass},
 };
 use crate::{
     core::{ids::Stream, limits::REQUEST_BYTES_MAX, outcome::ExitStatus},
@@ -28,64 +23,38 @@ use crate::{
 /// The generated client.
 pub(super) type Grpc = TaskCommandRouterClient<Link>;
 
-/// How to reach an agent.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Where it is.
-    pub address: Address,
-    /// The task that it serves.
-    pub task_id: String,
-    /// What proves who we are.
-    pub token: Token,
-    /// Certificates (PEM) that an `https://` agent's may be signed by, in place of the system's.
-    pub ca: Option<PathBuf>,
-}
-
-/// What proves to an agent who calls.
-#[derive(Clone, Default)]
-pub enum Token {
-    /// Nothing: a Unix socket, or an agent that asks for nothing.
-    #[default]
-    None,
-    /// This token.
-    Text(String),
-    /// The token in this file, read again when the agent refuses it; a trailing newline is not
-    /// part of it.
-    File(PathBuf),
-}
-
 /// A connection to one agent; clones share it. It opens again by itself after it broke.
 #[derive(Clone)]
 pub struct Client {
     pub(super) link: Link,
     pub(super) grpc: Grpc,
     pub(super) task_id: Arc<str>,
+    pub(super) bound: Bound,
     token: Arc<Token>,
-}
-
-impl Options {
-    /// Without a token, and with the system's certificates.
-    pub fn new(address: Address, task_id: impl Into<String>) -> Self {
-        Self { address, task_id: task_id.into(), token: Token::None, ca: None }
-    }
+    /// Held while a token is fetched, so that one is at a time.
+    fetching: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Client {
     /// Connects, once and at once: a wrong address is told now and not after a minute.
     pub async fn connect(options: Options) -> Result<Self, ClientError> {
-        let Options { address, task_id, token, ca } = options;
-        let tls = match &address {
-            Address::Tls { .. } => Some(Arc::new(tls(ca)?)),
-            Address::Tcp { .. } | Address::Unix(_) => None,
-        };
+        let tls = options.tls()?.map(Arc::new);
+        let Options { address, task_id, token, ca: _, identity: _ } = options;
         let link = Link::new(address.clone(), tls);
-        link.authorize(authorization(&token)?);
+        link.authorize(token.authorization().await?);
         link.open()
             .await
             .map_err(|error| ClientError::Connect { address, reason: error.to_string() })?;
         let grpc =
             TaskCommandRouterClient::new(link.clone()).max_decoding_message_size(REQUEST_BYTES_MAX);
-        Ok(Self { link, grpc, task_id: task_id.into(), token: Arc::new(token) })
+        Ok(Self {
+            link,
+            grpc,
+            task_id: task_id.into(),
+            bound: Bound::default(),
+            token: Arc::new(token),
+            fetching: Arc::default(),
+        })
     }
 
     /// Starts `command` under `exec_id`. The same id with the same command is the same exec: a
@@ -157,8 +126,19 @@ impl Client {
         .await
     }
 
-    /// Calls until there is an answer, or a refusal that stays.
+    /// Calls until there is an answer, or a refusal that stays, or the deadline has passed.
     pub(super) async fn call<M: Clone, T, F>(
+        &self,
+        request: M,
+        call: impl Fn(Grpc, M) -> F,
+    ) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.bound.within(self.call_on(request, call)).await
+    }
+
+    async fn call_on<M: Clone, T, F>(
         &self,
         request: M,
         call: impl Fn(Grpc, M) -> F,
@@ -191,14 +171,13 @@ impl Client {
             sleep(pause).await;
             return Ok(());
         }
-        let renewed = status.code() == Code::Unauthenticated && self.renew()?;
-        if renewed {
+        if status.code() == Code::Unauthenticated && self.renew(retry).await? {
             return Ok(());
         }
         if !may_pass(&status) {
             return Err(ClientError::Refused(status));
         }
-        match retry.failed(Instant::now(), dice()) {
+        match retry.failed(Instant::now(), self.bound.patience, dice()) {
             Verdict::Again(pause) => {
                 tracing::debug!(%status, "trying again in {pause:?}");
                 sleep(pause).await;
@@ -208,23 +187,23 @@ impl Client {
         }
     }
 
-    /// Reads the token again; whether it is another one than before.
-    fn renew(&self) -> Result<bool, ClientError> {
-        let fresh = authorization(&self.token)?;
-        let changed = fresh != self.link.authorization();
-        self.link.authorize(fresh);
-        Ok(changed)
-    }
-}
-
-impl std::fmt::Debug for Token {
-    /// Never shows a token.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::None => f.write_str("None"),
-            Self::Text(_) => f.write_str("Text"),
-            Self::File(path) => write!(f, "File({path:?})"),
+    /// Gets a token again after one was refused; whether trying again makes sense. It does once even if
+    /// the token is the same: what was refused may have been an older one, which another call replaced.
+    async fn renew(&self, retry: &mut Retry) -> Result<bool, ClientError> {
+        if !self.token.can_change() {
+            return Ok(false);
         }
+        let known = self.link.authorization();
+        let _one_at_a_time = self.fetching.lock().await;
+        let mut fetched = Fetched::Another;
+        if self.link.authorization() == known {
+            let fresh = self.token.authorization().await?;
+            if fresh == known {
+                fetched = Fetched::Same;
+            }
+            self.link.authorize(fresh);
+        }
+        Ok(retry.renewed(fetched))
     }
 }
 
@@ -232,49 +211,4 @@ fn exited(code: i32) -> Result<ExitStatus, ClientError> {
     let code = u8::try_from(code);
     code.map(ExitStatus::Code)
         .map_err(|_| ClientError::Protocol("an exit code is not in 0-255".into()))
-}
-
-fn authorization(token: &Token) -> Result<Option<HeaderValue>, ClientError> {
-    let (token, path) = match token {
-        Token::None => return Ok(None),
-        Token::Text(token) => (token.clone(), PathBuf::from("(given token)")),
-        Token::File(path) => {
-            let file = |reason: String| ClientError::File { path: path.clone(), reason };
-            let token = fs::read_to_string(path).map_err(|error| file(error.to_string()))?;
-            (token.strip_suffix('\n').unwrap_or(&token).to_string(), path.clone())
-        }
-    };
-    let mut value = HeaderValue::try_from(format!("Bearer {token}"))
-        .map_err(|_| ClientError::File { path, reason: "a token has only visible ASCII".into() })?;
-    value.set_sensitive(true);
-    Ok(Some(value))
-}
-
-fn tls(ca: Option<PathBuf>) -> Result<ClientConfig, ClientError> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        Some(path) => {
-            let file = |reason: String| ClientError::File { path: path.clone(), reason };
-            let certificates =
-                CertificateDer::pem_file_iter(&path).map_err(|error| file(error.to_string()))?;
-            for certificate in certificates {
-                let certificate = certificate.map_err(|error| file(error.to_string()))?;
-                roots.add(certificate).map_err(|error| file(error.to_string()))?;
-            }
-            if roots.is_empty() {
-                return Err(file("there is no certificate in it".into()));
-            }
-        }
-        None => {
-            // A broken certificate among the system's is not ours to complain about.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("ring has what the default versions need")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
 }

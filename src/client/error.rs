@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf, time::Duration};
 
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{Address, AddressError};
 
@@ -34,6 +34,10 @@ pub enum ClientError {
         /// The last failure.
         last: Status,
     },
+    /// The caller's deadline has passed.
+    Deadline,
+    /// The source of tokens failed.
+    Token(Box<dyn std::error::Error + Send + Sync>),
     /// The bytes at this offset are no longer kept.
     Dropped {
         /// The offset that was asked for.
@@ -65,6 +69,8 @@ impl fmt::Display for ClientError {
             Self::Lost { after, last } => {
                 write!(f, "get an answer for {} s: {}", after.as_secs(), said(last))
             }
+            Self::Deadline => f.write_str("get an answer before the deadline"),
+            Self::Token(error) => write!(f, "get a token: {error}"),
             Self::Dropped { asked, first: Some(first) } => {
                 write!(f, "read from byte {asked}: the first one that is kept is {first}")
             }
@@ -72,7 +78,8 @@ impl fmt::Display for ClientError {
                 write!(f, "read from byte {asked}: it is not kept")
             }
             Self::NoControl => f.write_str(
-                "use this agent so: it has no doorward.v1.Control service, it is no Doorward or an old one",
+                "use doorward.v1.Control: the server has no such service, it is another TaskCommandRouter \
+                 or an old Doorward",
             ),
             Self::Protocol(what) => write!(f, "understand the agent: {what}"),
             Self::Source(error) => write!(f, "read the input: {error}"),
@@ -81,6 +88,30 @@ impl fmt::Display for ClientError {
 }
 
 impl std::error::Error for ClientError {}
+
+impl From<ClientError> for io::Error {
+    /// For those who read and write as std and tokio do; the error itself is inside.
+    fn from(error: ClientError) -> Self {
+        use io::ErrorKind;
+        let kind = match &error {
+            ClientError::Deadline => ErrorKind::TimedOut,
+            ClientError::Connect { .. } | ClientError::Lost { .. } => ErrorKind::ConnectionAborted,
+            ClientError::NoControl => ErrorKind::Unsupported,
+            ClientError::Protocol(_) => ErrorKind::InvalidData,
+            ClientError::Source(error) => error.kind(),
+            ClientError::Refused(status) => match status.code() {
+                Code::NotFound => ErrorKind::NotFound,
+                Code::Unauthenticated | Code::PermissionDenied => ErrorKind::PermissionDenied,
+                _ => ErrorKind::Other,
+            },
+            ClientError::Address(_)
+            | ClientError::File { .. }
+            | ClientError::Token(_)
+            | ClientError::Dropped { .. } => ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
 
 /// What a status says, in words.
 fn said(status: &Status) -> &str {

@@ -37,8 +37,8 @@ use super::Address;
 use crate::core::{
     hosts::{HOSTS_FILE, addresses},
     limits::{
-        CLIENT_CONNECT, CLIENT_FRAME_BYTES, CLIENT_PING, CLIENT_STREAM_WINDOW_BYTES,
-        CLIENT_WINDOW_BYTES,
+        CLIENT_CONNECT, CLIENT_FRAME_BYTES, CLIENT_PING, CLIENT_PING_ANSWER,
+        CLIENT_STREAM_WINDOW_BYTES, CLIENT_WINDOW_BYTES,
     },
 };
 
@@ -162,6 +162,7 @@ impl Inner {
             .initial_connection_window_size(CLIENT_WINDOW_BYTES)
             .max_frame_size(CLIENT_FRAME_BYTES)
             .keep_alive_interval(CLIENT_PING)
+            .keep_alive_timeout(CLIENT_PING_ANSWER)
             .handshake(TokioIo::new(socket))
             .await
             .map_err(io::Error::other)?;

@@ -1,15 +1,34 @@
 //! Reading an output to its end, however often the connection breaks.
+//!
+//! ```text
+//!            opened                    end of the output
+//!  Closed ─────────▶ Open ────────────────────────────▶ Ended
+//!    ▲  └─ Opening ─┘  │ broke, at whatever byte
+//!    │                 ▼
+//!    └──────────── Pausing
+//! ```
 
-use bytes::Bytes;
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderValue, Request, header::CONTENT_TYPE};
-use http_body_util::{BodyExt, Full};
+use http_body::Body as _;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use prost::Message;
-use tokio::time::Instant;
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    time::{Instant, Sleep, sleep_until},
+};
 use tonic::{Code, Status, body::Body};
 
-use super::{Client, ClientError, pieces::Pieces, retry::Retry};
+use super::{Client, ClientError, later::Later, link::Link, pieces::Pieces, retry::Retry};
 use crate::{
     core::ids::Stream,
     wire::modal::task_command_router::{TaskExecStdioFileDescriptor, TaskExecStdioReadRequest},
@@ -19,11 +38,32 @@ const PATH: &str = "/modal.task_command_router.TaskCommandRouter/TaskExecStdioRe
 
 /// Reads one output of an exec, byte by byte from an offset on. After any break it goes on at
 /// the byte where it was cut; it ends only where the agent says that the output ends.
+///
+/// It can be read as pieces ([`OutputReader::next`], or as a `Stream`) and as bytes (`AsyncRead`),
+/// also in turns; [`OutputReader::offset`] is always that of the next byte. What fails for good is
+/// an error, and never looks like an end; read again, it goes on where it was.
+///
+/// ```no_run
+/// use doorward::core::ids::Stream;
+/// use tokio::io::{AsyncBufReadExt, BufReader};
+///
+/// # async fn example(client: doorward::client::Client) -> std::io::Result<()> {
+/// let output = client.output("build-1", Stream::Stdout, 0);
+/// let mut lines = BufReader::new(output).lines();
+/// while let Some(line) = lines.next_line().await? {
+///     println!("{line}");
+/// }
+/// # Ok(()) }
+/// ```
 pub struct OutputReader {
     client: Client,
     request: TaskExecStdioReadRequest,
     retry: Retry,
     state: State,
+    /// What was read and not given out: a read as bytes may take a part of a piece.
+    rest: Bytes,
+    /// When the client's deadline is; made when it is first waited for.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 /// How an output ended.
@@ -38,8 +78,18 @@ pub struct OutputEnd {
 enum State {
     /// The stream is to be opened.
     Closed,
+    Opening(Later<Result<Opened, Status>>),
     Open(Open),
+    /// After a break, until it makes sense to try again.
+    Pausing(Later<Result<Retry, ClientError>>),
     Ended(OutputEnd),
+}
+
+/// What an attempt to open the stream came to.
+enum Opened {
+    Stream(Open),
+    /// Nothing was printed, and the whole answer was in the headers.
+    End(OutputEnd),
 }
 
 struct Open {
@@ -68,106 +118,176 @@ impl OutputReader {
             offset,
             file_descriptor: file_descriptor.into(),
         };
-        Self { client, request, retry: Retry::new(), state: State::Closed }
+        let (retry, state) = (Retry::new(), State::Closed);
+        Self { client, request, retry, state, rest: Bytes::new(), deadline: None }
     }
 
     /// The next bytes, never none, as many as came; `None` at the end. Dropping the future loses
     /// nothing. After an error the reader may be asked again and goes on where it was.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
-        loop {
-            let event = match &mut self.state {
-                State::Ended(_) => return Ok(None),
-                State::Open(open) => open.event().await,
-                State::Closed => match self.open().await {
-                    Ok(state) => {
-                        self.state = state;
-                        continue;
-                    }
-                    Err(status) => Err(status),
-                },
-            };
-            match event {
-                Ok(Event::Bytes(bytes)) => {
-                    self.request.offset += bytes.len() as u64;
-                    self.retry.progress();
-                    return Ok(Some(bytes));
-                }
-                Ok(Event::End(end)) => self.state = State::Ended(end),
-                Err(status) => {
-                    if let State::Open(open) = &self.state {
-                        self.retry.lasted(open.since.elapsed());
-                    }
-                    self.state = State::Closed;
-                    if status.code() == Code::OutOfRange {
-                        return Err(dropped(self.request.offset, &status));
-                    }
-                    self.client.after(status, &mut self.retry).await?;
-                }
-            }
-        }
+        poll_fn(|context| self.poll_piece(context)).await
     }
 
     /// The offset of the next byte.
     pub fn offset(&self) -> u64 {
-        self.request.offset
+        self.request.offset - self.rest.len() as u64
     }
 
     /// How the output ended, once it has.
     pub fn end(&self) -> Option<&OutputEnd> {
         match &self.state {
             State::Ended(end) => Some(end),
-            State::Closed | State::Open(_) => None,
+            State::Closed | State::Opening(_) | State::Open(_) | State::Pausing(_) => None,
         }
     }
 
-    async fn open(&self) -> Result<State, Status> {
-        let message = self.request.encode_to_vec();
-        let length = u32::try_from(message.len()).expect("ids are short");
-        let framed = [&[0][..], &length.to_be_bytes(), &message].concat();
-        let mut request = Request::post(PATH)
-            .body(Body::new(Full::new(Bytes::from(framed))))
-            .expect("the path is a path");
-        let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert("te", HeaderValue::from_static("trailers"));
-        let response = self.client.link.send(request).await?;
-        if !response.status().is_success() {
-            return Err(Status::unknown(format!("HTTP status {}", response.status())));
+    fn poll_piece(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, ClientError>> {
+        if !self.rest.is_empty() {
+            return Poll::Ready(Ok(Some(std::mem::take(&mut self.rest))));
         }
-        match Status::from_header_map(response.headers()) {
-            Some(status) if status.code() != Code::Ok => Err(status),
-            // Nothing was printed, and the whole answer is in the headers.
-            Some(_) => Ok(State::Ended(OutputEnd::from(response.headers()))),
-            None => Ok(State::Open(Open {
-                since: Instant::now(),
-                body: response.into_body(),
-                data: Bytes::new(),
-                pieces: Pieces::new(),
-            })),
+        match self.poll_stream(context) {
+            Poll::Pending => {}
+            ready => return ready,
         }
+        let Some(at) = self.client.bound.deadline else { return Poll::Pending };
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        deadline.as_mut().poll(context).map(|()| Err(ClientError::Deadline))
+    }
+
+    fn poll_stream(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, ClientError>> {
+        loop {
+            match &mut self.state {
+                State::Ended(_) => return Poll::Ready(Ok(None)),
+                State::Closed => {
+                    let opening = open(self.client.link.clone(), self.request.encode_to_vec());
+                    self.state = State::Opening(Later::new(opening));
+                }
+                State::Opening(opening) => match ready!(opening.poll(context)) {
+                    Ok(Opened::Stream(open)) => self.state = State::Open(open),
+                    Ok(Opened::End(end)) => self.state = State::Ended(end),
+                    Err(status) => self.broke(status)?,
+                },
+                State::Open(open) => match ready!(open.poll_event(context)) {
+                    Ok(Event::Bytes(bytes)) => {
+                        self.request.offset += bytes.len() as u64;
+                        self.retry.progress();
+                        return Poll::Ready(Ok(Some(bytes)));
+                    }
+                    Ok(Event::End(end)) => self.state = State::Ended(end),
+                    Err(status) => {
+                        self.retry.lasted(open.since.elapsed());
+                        self.broke(status)?;
+                    }
+                },
+                State::Pausing(pause) => {
+                    let paused = ready!(pause.poll(context));
+                    self.state = State::Closed;
+                    self.retry = paused.inspect_err(|_| self.retry.progress())?;
+                }
+            }
+        }
+    }
+
+    /// The stream could not be opened, or broke.
+    fn broke(&mut self, status: Status) -> Result<(), ClientError> {
+        self.state = State::Closed;
+        if status.code() == Code::OutOfRange {
+            return Err(dropped(self.request.offset, &status));
+        }
+        let (client, mut retry) = (self.client.clone(), self.retry);
+        self.state = State::Pausing(Later::new(async move {
+            client.after(status, &mut retry).await?;
+            Ok(retry)
+        }));
+        Ok(())
+    }
+}
+
+/// One attempt to open the stream that `message` asks for.
+async fn open(link: Link, message: Vec<u8>) -> Result<Opened, Status> {
+    let length = u32::try_from(message.len()).expect("ids are short");
+    let framed = [&[0][..], &length.to_be_bytes(), &message].concat();
+    let mut request = Request::post(PATH)
+        .body(Body::new(Full::new(Bytes::from(framed))))
+        .expect("the path is a path");
+    let headers = request.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("te", HeaderValue::from_static("trailers"));
+    let response = link.send(request).await?;
+    if !response.status().is_success() {
+        return Err(Status::unknown(format!("HTTP status {}", response.status())));
+    }
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() != Code::Ok => Err(status),
+        Some(_) => Ok(Opened::End(OutputEnd::from(response.headers()))),
+        None => Ok(Opened::Stream(Open {
+            since: Instant::now(),
+            body: response.into_body(),
+            data: Bytes::new(),
+            pieces: Pieces::new(),
+        })),
+    }
+}
+
+impl tokio_stream::Stream for OutputReader {
+    type Item = Result<Bytes, ClientError>;
+
+    /// As [`OutputReader::next`]. An error is not the last item.
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_piece(context).map(Result::transpose)
+    }
+}
+
+impl AsyncRead for OutputReader {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let reader = self.get_mut();
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(piece) = ready!(reader.poll_piece(context))? {
+            reader.rest = piece;
+            let taken = reader.rest.len().min(buffer.remaining());
+            buffer.put_slice(&reader.rest[..taken]);
+            reader.rest.advance(taken);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl Open {
-    /// Cancel-safe: what came stays in `self` until it is returned.
-    async fn event(&mut self) -> Result<Event, Status> {
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, Status>> {
         loop {
             match self.pieces.next(&mut self.data) {
-                Ok(Some(bytes)) => return Ok(Event::Bytes(bytes)),
+                Ok(Some(bytes)) => return Poll::Ready(Ok(Event::Bytes(bytes))),
                 Ok(None) => {}
-                Err(malformed) => return Err(Status::data_loss(malformed.0)),
+                Err(malformed) => return Poll::Ready(Err(Status::data_loss(malformed.0))),
             }
-            match self.body.frame().await {
+            let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+            let broken = match frame {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.data = data,
+                    Ok(data) => {
+                        self.data = data;
+                        continue;
+                    }
                     Err(frame) => {
                         let trailers = frame.into_trailers().unwrap_or_default();
-                        return self.ended(&trailers);
+                        return Poll::Ready(self.ended(&trailers));
                     }
                 },
-                Some(Err(error)) => return Err(Status::unavailable(error.to_string())),
-                None => return Err(Status::unavailable("the stream broke off without a status")),
-            }
+                Some(Err(error)) => Status::unavailable(error.to_string()),
+                None => Status::unavailable("the stream broke off without a status"),
+            };
+            return Poll::Ready(Err(broken));
         }
     }
 

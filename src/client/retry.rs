@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use crate::{
-    core::limits::{CLIENT_PATIENCE, CLIENT_PAUSE_MAX, CLIENT_PAUSE_MIN},
+    core::limits::{CLIENT_PAUSE_MAX, CLIENT_PAUSE_MIN, CLIENT_RENEWALS_MAX},
     wire::modal::client::{RpcRetryPolicy, RpcStatus},
 };
 
@@ -17,6 +17,17 @@ pub(super) struct Retry {
     pause: Duration,
     /// When the first failure since the last progress was.
     since: Option<Instant>,
+    /// Tokens that were fetched since.
+    renewals: u32,
+}
+
+/// What came of fetching a token again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fetched {
+    /// Another one than was refused, as far as we know.
+    Another,
+    /// The same.
+    Same,
 }
 
 /// What to do about a failure.
@@ -30,7 +41,7 @@ pub(super) enum Verdict {
 
 impl Retry {
     pub(super) fn new() -> Self {
-        Self { pause: CLIENT_PAUSE_MIN, since: None }
+        Self { pause: CLIENT_PAUSE_MIN, since: None, renewals: 0 }
     }
 
     /// Something went well: the next failure is a first one.
@@ -46,12 +57,20 @@ impl Retry {
         }
     }
 
-    /// Something failed at `now`. `dice` is evenly spread over all 32-bit numbers; it spreads
+    /// A token was refused and fetched again. Whether to try with it: a source that gives nothing but
+    /// tokens that are refused must come to an end.
+    pub(super) fn renewed(&mut self, fetched: Fetched) -> bool {
+        let first = self.renewals == 0;
+        self.renewals += 1;
+        self.renewals <= CLIENT_RENEWALS_MAX && (first || fetched == Fetched::Another)
+    }
+
+    /// Something failed at `now`, and `patience` is how long it may go on. `dice` is evenly spread over all 32-bit numbers; it spreads
     /// the pauses so that many clients do not come back all at once.
-    pub(super) fn failed(&mut self, now: Instant, dice: u32) -> Verdict {
+    pub(super) fn failed(&mut self, now: Instant, patience: Duration, dice: u32) -> Verdict {
         let since = *self.since.get_or_insert(now);
         let lasted = now.saturating_duration_since(since);
-        if lasted >= CLIENT_PATIENCE {
+        if lasted >= patience {
             return Verdict::GiveUp(lasted);
         }
         let part = f64::from(dice) / f64::from(u32::MAX);
@@ -94,13 +113,14 @@ pub(super) fn dice() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::limits::CLIENT_PATIENCE;
 
     #[test]
     fn pauses_double_to_a_bound_and_patience_ends() {
         let (mut retry, mut now) = (Retry::new(), Instant::now());
         let mut pauses = Vec::new();
         let lasted = loop {
-            match retry.failed(now, u32::MAX) {
+            match retry.failed(now, CLIENT_PATIENCE, u32::MAX) {
                 Verdict::Again(pause) => pauses.push(pause),
                 Verdict::GiveUp(lasted) => break lasted,
             }
@@ -110,17 +130,33 @@ mod tests {
         assert!(pauses.iter().all(|pause| *pause <= CLIENT_PAUSE_MAX));
         assert!(lasted >= CLIENT_PATIENCE && lasted < CLIENT_PATIENCE + CLIENT_PAUSE_MAX);
         retry.progress();
-        assert_eq!(retry.failed(now, 0), Verdict::Again(CLIENT_PAUSE_MIN / 2));
+        assert_eq!(retry.failed(now, CLIENT_PATIENCE, 0), Verdict::Again(CLIENT_PAUSE_MIN / 2));
     }
 
     #[test]
     fn a_call_that_was_held_is_progress() {
         let (mut retry, now) = (Retry::new(), Instant::now());
-        retry.failed(now, 0);
+        retry.failed(now, CLIENT_PATIENCE, 0);
         retry.lasted(CLIENT_PAUSE_MAX / 2);
-        assert!(matches!(retry.failed(now + CLIENT_PATIENCE, 0), Verdict::GiveUp(_)));
+        assert!(matches!(
+            retry.failed(now + CLIENT_PATIENCE, CLIENT_PATIENCE, 0),
+            Verdict::GiveUp(_)
+        ));
         retry.lasted(CLIENT_PAUSE_MAX * 2);
-        assert!(matches!(retry.failed(now + CLIENT_PATIENCE, 0), Verdict::Again(_)));
+        assert!(matches!(
+            retry.failed(now + CLIENT_PATIENCE, CLIENT_PATIENCE, 0),
+            Verdict::Again(_)
+        ));
+    }
+
+    #[test]
+    fn tokens_are_tried_again_when_that_may_help() {
+        let mut retry = Retry::new();
+        assert!(retry.renewed(Fetched::Same), "another call may have replaced the refused one");
+        assert!(!retry.renewed(Fetched::Same));
+        retry.progress();
+        let tries = (0..100).filter(|_| retry.renewed(Fetched::Another)).count();
+        assert_eq!(tries, CLIENT_RENEWALS_MAX as usize);
     }
 
     #[test]

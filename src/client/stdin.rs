@@ -1,18 +1,24 @@
 //! Writing an exec's input, however often the connection breaks.
 //!
-//! Two ways. [`StdinWriter::write`] sends a piece, waits until the agent has accepted it, and
+//! Three ways. [`StdinWriter::write`] sends a piece, waits until the agent has accepted it, and
 //! repeats it at the same offset after a break: for a terminal or a pipe, which cannot be read
-//! twice. [`StdinWriter::upload`] streams a source that can be read at any offset and, after a
-//! break, asks how far the agent came.
+//! twice. As an `AsyncWrite` it does the same, and gathers what comes while a piece is under way.
+//! [`StdinWriter::upload`] streams a source that can be read at any offset and, after a break, asks
+//! how far the agent came.
 
-use std::{future::Future, io, pin::pin};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+};
 
-use bytes::Bytes;
-use tokio::{sync::mpsc, time::Instant};
+use bytes::{Bytes, BytesMut};
+use tokio::{io::AsyncWrite, sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
+use tonic::{Code, Status};
 
-use super::{Client, ClientError, retry::Retry};
+use super::{Client, ClientError, calls::Grpc, later::Later, retry::Retry};
 use crate::{
     core::limits::CLIENT_INPUT_BYTES,
     wire::modal::task_command_router::{
@@ -25,11 +31,42 @@ use crate::{
 const UPLOAD_QUEUE: usize = 2;
 
 /// Writes an exec's input from its first byte to its end.
+///
+/// As an `AsyncWrite`, `flush` waits until the agent has accepted all, and `shutdown` ends the input.
+/// A writer that is dropped without leaves the input open: a source that broke must not look
+/// like one that ended.
+///
+/// ```no_run
+/// use tokio::io::{AsyncWriteExt, copy};
+///
+/// # async fn example(client: doorward::client::Client) -> std::io::Result<()> {
+/// let mut stdin = client.stdin("sort-1");
+/// copy(&mut &b"b\na\n"[..], &mut stdin).await?;
+/// stdin.shutdown().await?;
+/// # Ok(()) }
+/// ```
 pub struct StdinWriter {
     client: Client,
     exec_id: String,
     /// Bytes that the agent has accepted from us.
     offset: u64,
+    /// What was taken by `poll_write` and has no message yet; at most one message's worth.
+    gathered: BytesMut,
+    /// The message of such input that the agent is to accept next. It stays here until it has, so
+    /// that after an error whatever is asked for next sends it again.
+    sending: Bytes,
+    /// An attempt at it that is under way.
+    call: Option<Call>,
+    ending: Ending,
+}
+
+type Call = Later<Result<(), ClientError>>;
+
+/// How far `poll_shutdown` is.
+enum Ending {
+    Open,
+    Asked(Call),
+    Ended,
 }
 
 /// Something that can be read at any offset, again and again.
@@ -57,10 +94,18 @@ enum Broken {
 
 impl StdinWriter {
     pub(super) fn new(client: Client, exec_id: &str) -> Self {
-        Self { client, exec_id: exec_id.into(), offset: 0 }
+        Self {
+            client,
+            exec_id: exec_id.into(),
+            offset: 0,
+            gathered: BytesMut::new(),
+            sending: Bytes::new(),
+            call: None,
+            ending: Ending::Open,
+        }
     }
 
-    /// The offset of the next byte.
+    /// The offset of the next byte: how many the agent has accepted.
     pub fn offset(&self) -> u64 {
         self.offset
     }
@@ -68,6 +113,7 @@ impl StdinWriter {
     /// Writes `bytes` and returns when the agent has accepted them. When the future is dropped
     /// or fails, [`StdinWriter::offset`] says from where on to write again.
     pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), ClientError> {
+        self.sent().await?;
         while !bytes.is_empty() {
             let data = bytes.split_to(bytes.len().min(CLIENT_INPUT_BYTES));
             let length = data.len() as u64;
@@ -79,12 +125,45 @@ impl StdinWriter {
 
     /// Ends the input; a second end does nothing.
     pub async fn finish(&mut self) -> Result<(), ClientError> {
+        self.sent().await?;
         self.send(TaskExecStdinWriteRequest { eof: true, ..self.request() }).await
+    }
+
+    /// Resolves when all that was written as to an `AsyncWrite` is accepted.
+    async fn sent(&mut self) -> Result<(), ClientError> {
+        poll_fn(|context| self.poll_sent(context)).await
+    }
+
+    fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<Result<(), ClientError>> {
+        loop {
+            if self.sending.is_empty() {
+                if self.gathered.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                self.sending = self.gathered.split().freeze();
+            }
+            let mut call = self.call.take().unwrap_or_else(|| {
+                let data = self.sending.clone();
+                self.later(TaskExecStdinWriteRequest { data, ..self.request() })
+            });
+            let Poll::Ready(accepted) = call.poll(context) else {
+                self.call = Some(call);
+                return Poll::Pending;
+            };
+            accepted?;
+            self.offset += self.sending.len() as u64;
+            self.sending = Bytes::new();
+        }
     }
 
     /// Writes all of `source` and ends the input. What was written before is not part of the
     /// source: its byte 0 comes at the offset where the writer is.
     pub async fn upload(&mut self, source: &mut impl Source) -> Result<(), ClientError> {
+        self.sent().await?;
+        self.client.bound.within(self.upload_on(source)).await
+    }
+
+    async fn upload_on(&mut self, source: &mut impl Source) -> Result<(), ClientError> {
         let base = self.offset;
         let mut retry = Retry::new();
         loop {
@@ -170,12 +249,82 @@ impl StdinWriter {
     }
 
     async fn send(&self, request: TaskExecStdinWriteRequest) -> Result<(), ClientError> {
-        self.client
-            .call(
-                request,
-                |mut grpc, request| async move { grpc.task_exec_stdin_write(request).await },
-            )
-            .await
-            .map(|_| ())
+        send(&self.client, request).await
+    }
+
+    /// The same, as something to be kept.
+    fn later(&self, request: TaskExecStdinWriteRequest) -> Call {
+        let client = self.client.clone();
+        Later::new(async move { send(&client, request).await })
+    }
+}
+
+async fn send(client: &Client, request: TaskExecStdinWriteRequest) -> Result<(), ClientError> {
+    let call = |mut grpc: Grpc, request| async move { grpc.task_exec_stdin_write(request).await };
+    client.call(request, call).await.map(|_| ())
+}
+
+impl AsyncWrite for StdinWriter {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let writer = self.get_mut();
+        match &writer.ending {
+            Ending::Open => {}
+            Ending::Asked(_) | Ending::Ended => {
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+        }
+        if let Poll::Ready(Err(error)) = writer.poll_sent(context) {
+            return Poll::Ready(Err(broken(error)));
+        }
+        let room = CLIENT_INPUT_BYTES - writer.gathered.len();
+        if room == 0 {
+            return Poll::Pending;
+        }
+        let taken = room.min(bytes.len());
+        writer.gathered.extend_from_slice(&bytes[..taken]);
+        if writer.call.is_none() {
+            // On its way at once. Whatever fails is found again by the next call: these bytes are ours.
+            let _ = writer.poll_sent(context);
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    /// Returns when the agent has accepted all.
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_sent(context).map_err(broken)
+    }
+
+    /// Ends the input, and returns when the agent has accepted that.
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let writer = self.get_mut();
+        ready!(writer.poll_sent(context)).map_err(broken)?;
+        loop {
+            match &mut writer.ending {
+                Ending::Ended => return Poll::Ready(Ok(())),
+                Ending::Open => {
+                    let request = TaskExecStdinWriteRequest { eof: true, ..writer.request() };
+                    writer.ending = Ending::Asked(writer.later(request));
+                }
+                Ending::Asked(call) => {
+                    let answer = ready!(call.poll(context));
+                    writer.ending = if answer.is_ok() { Ending::Ended } else { Ending::Open };
+                    answer.map_err(broken)?;
+                }
+            }
+        }
+    }
+}
+
+/// Input that nobody takes any more is what std calls a broken pipe.
+fn broken(error: ClientError) -> io::Error {
+    match error {
+        ClientError::Refused(status) if status.code() == Code::FailedPrecondition => {
+            io::Error::new(io::ErrorKind::BrokenPipe, ClientError::Refused(status))
+        }
+        other => other.into(),
     }
 }
