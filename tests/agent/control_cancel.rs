@@ -7,7 +7,7 @@ use std::{
 };
 
 use doorward::wire::{
-    doorward::v1::{CancelExecRequest, SignalTarget},
+    doorward::v1::{CancelExecRequest, CancelExecResponse, EndReason, SignalTarget},
     modal::task_command_router::TaskExecStartRequest,
 };
 use tonic::Code;
@@ -16,6 +16,14 @@ use crate::{
     control_orders::{Orders, shows},
     support::{Agent, Exit, TASK, container, door::refused, processes, sh, skip, until},
 };
+
+/// How the exec of an answer ended, with its exit code or signal, and whether somebody is named who
+/// asked for it.
+fn end(answer: &CancelExecResponse) -> (EndReason, Option<i32>, bool) {
+    let ended = answer.exec.as_ref().and_then(|exec| exec.ended.as_ref());
+    let ended = ended.unwrap_or_else(|| panic!("no end: {answer:?}"));
+    (ended.reason(), ended.exit_code.or(ended.signal), !ended.cancelled_by.is_empty())
+}
 
 /// Longer than any of these tests: KILL does not come by itself.
 const LONG: i64 = 3_600_000;
@@ -32,6 +40,7 @@ async fn everything_is_asked_to_end_and_gone_at_the_answer() {
     let begun = Instant::now();
     let answer = orders.cancel(&exec, LONG).await.unwrap();
     assert_eq!(answer.left, []);
+    assert_eq!(end(&answer), (EndReason::Cancelled, Some(15), true));
     assert_eq!(answer.exec.unwrap().exec_id, exec);
     assert_eq!(processes::with_command("sleep 5321.5"), [0; 0]);
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
@@ -50,7 +59,9 @@ async fn a_stopped_exec_can_act_on_term() {
     let exec = door.start(&sh(script)).await.unwrap();
     shows(&door, &exec, "ready").await;
     orders.signal(&exec, 19, SignalTarget::Tree).await.unwrap();
-    assert_eq!(orders.cancel(&exec, LONG).await.unwrap().left, []);
+    let answer = orders.cancel(&exec, LONG).await.unwrap();
+    assert_eq!(answer.left, []);
+    assert_eq!(end(&answer), (EndReason::Exited, Some(7), true));
     assert_eq!(door.wait(&exec).await.unwrap(), Exit::Code(7));
     shows(&door, &exec, "obeyed").await;
 }
@@ -64,7 +75,9 @@ async fn who_ignores_term_is_killed_when_the_grace_is_over() {
     let exec = door.start(&sh(DEAF)).await.unwrap();
     shows(&door, &exec, "deaf").await;
     let begun = Instant::now();
-    assert_eq!(orders.cancel(&exec, 700).await.unwrap().left, []);
+    let answer = orders.cancel(&exec, 700).await.unwrap();
+    assert_eq!(answer.left, []);
+    assert_eq!(end(&answer), (EndReason::Cancelled, Some(9), true));
     let took = begun.elapsed();
     assert!(took >= Duration::from_millis(700) && took < Duration::from_secs(8), "{took:?}");
     assert_eq!(door.wait(&exec).await.unwrap(), Exit::Signal(9));
@@ -112,7 +125,9 @@ async fn a_deadline_during_the_grace_kills() {
     let request = TaskExecStartRequest { timeout_secs: Some(2), ..sh(DEAF) };
     let exec = door.start(&request).await.unwrap();
     shows(&door, &exec, "deaf").await;
-    assert_eq!(orders.cancel(&exec, LONG).await.unwrap().left, []);
+    let answer = orders.cancel(&exec, LONG).await.unwrap();
+    assert_eq!(answer.left, []);
+    assert_eq!(end(&answer), (EndReason::Deadline, Some(9), true));
     assert_eq!(door.wait(&exec).await.unwrap(), Exit::Signal(9));
 }
 
@@ -124,7 +139,9 @@ async fn what_an_exec_left_behind_is_cleaned_up_and_its_end_stays() {
     let exec = door.start(&sh(script)).await.unwrap();
     assert_eq!(door.wait(&exec).await.unwrap(), Exit::Code(3));
     until("both sleep", || processes::with_command("sleep 5323.5").len() >= 3).await;
-    assert_eq!(orders.cancel(&exec, 500).await.unwrap().left, []);
+    let answer = orders.cancel(&exec, 500).await.unwrap();
+    assert_eq!(answer.left, []);
+    assert_eq!(end(&answer), (EndReason::Exited, Some(3), false));
     assert_eq!(processes::with_command("sleep 5323.5"), [0; 0]);
     assert_eq!(door.wait(&exec).await.unwrap(), Exit::Code(3));
 }
