@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     connect::Connection,
-    failure::{EXIT_HELP, No, Tally, asking},
+    failure::{No, Tally, asking},
     show::{Format, human::count, json},
     signals::{self, Signal},
 };
@@ -22,7 +22,10 @@ const LEFT_NAMED_MAX: usize = 10;
 
 /// The arguments of `doorward kill`.
 #[derive(Args, Debug)]
-#[command(after_help = EXIT_HELP.replace("forbids it", "forbids it, or if something could not be ended"))]
+#[command(
+    after_help = "Exit code: 0; 1 if there is no such exec, if its state forbids it or if something could not be \
+    ended; 125 if the agent could not be asked."
+)]
 pub struct KillArgs {
     #[command(flatten)]
     connection: Connection,
