@@ -5,6 +5,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use crate::os::features::Feature;
@@ -17,10 +18,14 @@ pub(in crate::os) fn probe() -> Feature {
     }
 }
 
+static TRIALS: AtomicU64 = AtomicU64::new(0);
+
 /// Makes one, looks for cgroup.kill in it, and removes it.
 fn try_one() -> Result<(), String> {
     let own = locate()?;
-    let trial = own.join(format!("doorward-probe-{}", process::id()));
+    // Threads of one process may try at the same time.
+    let number = TRIALS.fetch_add(1, Ordering::Relaxed);
+    let trial = own.join(format!("doorward-probe-{}-{number}", process::id()));
     fs::create_dir(&trial).map_err(|error| format!("make {}: {error}", trial.display()))?;
     let kill = trial.join("cgroup.kill");
     let found = fs::metadata(&kill).map_err(|error| format!("find {}: {error}", kill.display()));
