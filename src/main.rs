@@ -134,6 +134,7 @@ fn serve(args: ServeArgs) -> ExitCode {
             }
         };
         lines.say(&format!("doorward: listening on {}", agent.addresses().join(", ")));
+        agent::started();
         agent.serve(std::future::pending()).await
     });
     // Work that blocks in a dead mount is left behind.

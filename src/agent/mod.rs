@@ -41,7 +41,7 @@ use crate::{
         secrets::Secrets,
         store::{DiskFree, Full, Store, StoreConfig, Tmpfs},
     },
-    os::{cgroup, features::Features, label::Labels, spawn, user, work::Work},
+    os::{cgroup, features::Features, label::Labels, memory, spawn, user, work::Work},
 };
 
 /// Why the agent could not start.
@@ -60,6 +60,11 @@ impl std::error::Error for StartupError {}
 /// at its start.
 pub fn first_act() {
     spawn::seal_memory();
+}
+
+/// What a process does that will be an agent for long, once it listens: it gives back what only its start needed.
+pub fn started() {
+    memory::forget_start();
 }
 
 /// A runtime as the agent needs it: one thread that serves, a bounded pool that blocks.

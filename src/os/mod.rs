@@ -8,6 +8,8 @@ pub mod descriptors;
 pub mod features;
 pub mod label;
 #[allow(unsafe_code)]
+pub mod memory;
+#[allow(unsafe_code)]
 pub mod proc;
 pub mod pty;
 #[allow(unsafe_code)]
