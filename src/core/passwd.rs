@@ -52,6 +52,19 @@ pub fn identify(wanted: &str, passwd: &[u8], group: &[u8]) -> Result<Identity, I
     Ok(identity)
 }
 
+/// The name of the user with this number, if it has one.
+pub fn user_name(uid: u32, passwd: &[u8]) -> Option<String> {
+    let mut accounts = lines(passwd).filter_map(parse_account);
+    let account = accounts.find(|account| account.uid == uid)?;
+    Some(account.name.to_string_lossy().into_owned())
+}
+
+/// The name of the group with this number, if it has one.
+pub fn group_name(gid: u32, group: &[u8]) -> Option<String> {
+    let (name, ..) = lines(group).filter_map(parse_group).find(|(_, number, _)| *number == gid)?;
+    Some(String::from_utf8_lossy(name).into_owned())
+}
+
 fn find_user(wanted: &str, passwd: &[u8]) -> Option<Identity> {
     let accounts = || lines(passwd).filter_map(parse_account);
     if let Some(named) = accounts().find(|account| account.name.as_bytes() == wanted.as_bytes()) {
@@ -186,12 +199,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn numbers_have_the_first_name_that_stands_for_them() {
+        let user = |uid| user_name(uid, PASSWD);
+        let group = |gid| group_name(gid, GROUP);
+        assert_eq!(user(0).as_deref(), Some("root"));
+        assert_eq!(user(7).as_deref(), Some("1000"), "a name of digits is no number");
+        assert_eq!(user(11).as_deref(), Some("\u{fffd}\u{fffd}"));
+        assert_eq!(user(4242), None);
+        assert_eq!(group(4).as_deref(), Some("adm"));
+        assert_eq!(group(4242), None);
+    }
+
     proptest! {
         #[test]
         fn nothing_in_the_files_makes_us_panic(
             wanted in "[a-z0-9:]{0,8}",
             passwd in proptest::collection::vec(prop_oneof![Just(b':'), Just(b'\n'), Just(b'1'), any::<u8>()], 0..200),
         ) {
+            user_name(1, &passwd);
+            group_name(1, &passwd);
             if let Ok(identity) = identify(&wanted, &passwd, &passwd) {
                 prop_assert!(identity.uid != u32::MAX && identity.gid != u32::MAX);
             }

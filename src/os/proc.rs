@@ -212,6 +212,19 @@ pub fn start_of(pid: Pid) -> Option<u64> {
     Proc::open().ok()?.process(pid).map(|process| process.start)
 }
 
+/// Whether this pid is on its way out, from before it closes its files on; `None` if it is gone or hidden.
+pub fn is_ending(pid: Pid) -> Option<bool> {
+    /// A task flag of the kernel (include/linux/sched.h), the same for as long as it has been shown.
+    const PF_EXITING: u64 = 4;
+    let mut buffer = [0; 4 << 10];
+    let stat = Proc::open().ok()?.read(pid, "stat", &mut buffer)?;
+    let close = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(&stat[close + 1..]).ok()?;
+    // After the name: state, parent, group, session, terminal and its group.
+    let flags = rest.split_ascii_whitespace().nth(6)?.parse::<u64>().ok()?;
+    Some(flags & PF_EXITING != 0)
+}
+
 /// Processor time that all threads of this pid have used, in nanoseconds; `None` if it is gone.
 /// Ticks, which /proc shows, are too coarse to tell a slow writer from a sleeper.
 pub fn cpu_ns(pid: Pid) -> Option<u64> {
@@ -337,6 +350,10 @@ mod tests {
             rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
         rustix::process::waitid(rustix::process::WaitId::Pid(pid), options).unwrap();
         assert!(proc.process(pid).unwrap().is_gone());
+        assert_eq!(
+            (is_ending(pid), is_ending(rustix::process::getpid())),
+            (Some(true), Some(false))
+        );
         assert_eq!(proc.cookie(pid), None);
         child.wait().unwrap();
         assert_eq!(proc.process(pid), None);

@@ -1,6 +1,7 @@
 //! Looks up users and groups in this container's own files: a static binary has no NSS.
 
 use std::{
+    collections::HashMap,
     fmt,
     fs::File,
     io::{self, Read},
@@ -32,6 +33,37 @@ pub fn lookup(wanted: &str) -> Result<Identity, UserError> {
     let passwd = read("/etc/passwd")?;
     let group = read("/etc/group")?;
     passwd::identify(wanted, &passwd, &group).map_err(UserError::Identity)
+}
+
+/// The names of users and groups, as the files were when this was made.
+#[derive(Debug)]
+pub struct Names {
+    passwd: Vec<u8>,
+    group: Vec<u8>,
+    /// What was looked up: many files have few owners.
+    users: HashMap<u32, String>,
+    groups: HashMap<u32, String>,
+}
+
+impl Names {
+    /// Reads both files; one that cannot be read names nobody.
+    pub fn read() -> Self {
+        let file = |path| read(path).unwrap_or_default();
+        let (passwd, group) = (file("/etc/passwd"), file("/etc/group"));
+        Self { passwd, group, users: HashMap::new(), groups: HashMap::new() }
+    }
+
+    /// The name of a user; its number where it has none.
+    pub fn user(&mut self, uid: u32) -> String {
+        let look = || passwd::user_name(uid, &self.passwd).unwrap_or_else(|| uid.to_string());
+        self.users.entry(uid).or_insert_with(look).clone()
+    }
+
+    /// The name of a group; its number where it has none.
+    pub fn group(&mut self, gid: u32) -> String {
+        let look = || passwd::group_name(gid, &self.group).unwrap_or_else(|| gid.to_string());
+        self.groups.entry(gid).or_insert_with(look).clone()
+    }
 }
 
 fn read(path: &'static str) -> Result<Vec<u8>, UserError> {
@@ -70,5 +102,15 @@ mod tests {
         assert_eq!((root.uid, root.gid), (0, 0));
         assert_eq!(lookup("0").unwrap(), root);
         assert!(lookup("no such user").is_err());
+    }
+
+    #[test]
+    fn root_has_a_name_and_nobody_a_number() {
+        let mut names = Names::read();
+        for _ in 0..2 {
+            assert_eq!((names.user(0), names.group(0)), ("root".into(), "root".into()));
+            let none = u32::MAX - 77;
+            assert_eq!((names.user(none), names.group(none)), (none.to_string(), none.to_string()));
+        }
     }
 }
