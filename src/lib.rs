@@ -6,6 +6,7 @@
 //! - [`core`] decides: no clock, no task, no descriptor, no I/O.
 //! - [`os`] speaks to the kernel; the only unsafe code.
 //! - [`archive`] packs and unpacks files.
+//! - [`files`] serves the file API of public clients, one process a call.
 //! - [`exec`] runs execs: pumps, spools, readers, input.
 //! - [`doors`] speak to clients: one file or folder a protocol.
 //! - [`agent`] puts it together: configuration, PID 1 duties, shutdown order.
@@ -22,5 +23,6 @@ pub mod client;
 pub mod core;
 pub mod doors;
 pub mod exec;
+pub mod files;
 pub mod os;
 pub mod wire;

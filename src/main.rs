@@ -21,6 +21,7 @@ use doorward::{
         failure::{EXIT_OWN, told},
         shell::{self, ShellArgs},
     },
+    files,
 };
 
 /// The agent inside a sandbox container: runs commands there, keeps their output by offset, and
@@ -71,6 +72,10 @@ enum Command {
 
 fn main() -> ExitCode {
     agent::first_act();
+    let mut words = env::args_os();
+    if words.next().is_some_and(|name| files::is_meant(&name)) {
+        return ExitCode::from(files::run(words));
+    }
     match Cli::try_parse() {
         Ok(Cli { command: Command::Serve(args) }) => serve(*args),
         Ok(Cli { command: Command::Exec(args) }) => exec(*args),

@@ -14,11 +14,12 @@ const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
 
 /// Each layer and the ones it may use besides itself.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("core", &[]),
     ("wire", &["core"]),
     ("os", &["core"]),
     ("archive", &["core", "os"]),
+    ("files", &["core", "os"]),
     ("exec", &["core", "os"]),
     ("image", &["core", "os"]),
     ("doors", &["core", "wire", "os", "exec", "image"]),

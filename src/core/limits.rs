@@ -285,6 +285,25 @@ pub const ARCHIVE_GREETING: Duration = Duration::from_secs(30);
 /// How long a copy's tool may take to clean up after its input ended.
 pub const ARCHIVE_END: Duration = Duration::from_secs(2);
 
+/// Largest file that the file API of public clients reads or writes, in bytes: theirs, by contract.
+pub const FILE_BYTES_MAX: u64 = 5 * GIB;
+/// Bytes that the file tool moves at once: what a large pipe holds.
+pub const FILE_PIECE_BYTES: usize = 256 << 10;
+/// How long the file tool waits for the next byte of a file before it takes the client for gone: public
+/// clients leave their input open when they give up.
+pub const FILE_SILENCE: Duration = Duration::from_secs(3600);
+/// Entries of one directory that are listed, and of a new one that are told to who watches: they are kept
+/// in memory at once, 100 to 300 MiB at most.
+pub const FILES_LISTED_MAX: usize = 1 << 20;
+/// Directories that one watch looks at. The kernel's own limit for a user is often lower, and each of
+/// them costs it a kilobyte.
+pub const WATCHED_DIRECTORIES_MAX: usize = 1 << 16;
+/// Bytes of one read of changes: some thousand of them, each at most a name long.
+pub const WATCH_READ_BYTES: usize = 64 << 10;
+/// How long the first half of a rename waits for the second one. The kernel queues both within one
+/// call.
+pub const WATCH_RENAME: Duration = Duration::from_millis(10);
+
 /// Longest unfinished control sequence of an output that the terminal client repeats after it wrote a
 /// line of its own in between, in bytes: longer ones are titles and pictures.
 pub const TERMINAL_SEQUENCE_BYTES_MAX: usize = 4 << 10;

@@ -1,9 +1,17 @@
 //! What an exec was asked to be. A value of these types is valid because it exists: the doors
 //! parse, nothing behind them checks again.
 
-use std::{ffi::CString, fmt, time::Duration};
+use std::{
+    ffi::{CStr, CString},
+    fmt,
+    time::Duration,
+};
 
 use super::limits::SPEC_STRINGS_MAX;
+
+/// The program that public clients start for each call of their file API. Where no such file exists, the
+/// agent's own binary is run in its place; by this name it knows that it is meant.
+pub const FILE_TOOL: &CStr = c"/__modal/.bin/modal-sandbox-fs-tools";
 
 /// One run of a program, as asked for.
 #[derive(Debug, Clone)]

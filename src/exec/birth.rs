@@ -20,7 +20,7 @@ use crate::{
     core::{
         outcome::{Stage, StartFailure},
         passwd::Identity,
-        spec::{EnvSource, ErrSink, ExecSpec, Input, Sink, Stdio},
+        spec::{EnvSource, ErrSink, ExecSpec, FILE_TOOL, Input, Sink, Stdio},
     },
     os::{
         cgroup,
@@ -129,7 +129,7 @@ pub fn birth(ground: &Ground, spec: &ExecSpec) -> Result<Born, StartFailure> {
         .map_err(|reason| failure(Stage::Descriptors, spec.argv.program(), None, &reason))?;
     let environment = environment(ground, spec, &cookie)?;
     let path = environment.get(b"PATH".as_slice()).map_or(&[][..], Vec::as_slice);
-    let candidates = spawn::candidates(spec.argv.program(), path);
+    let candidates = candidates(spec.argv.program(), path);
     let env: Vec<CString> = environment.iter().map(|(key, value)| join(key, value)).collect();
     let files = Files::make(spec.stdio, ground.identity.as_ref()).map_err(|error| {
         failure(Stage::Descriptors, spec.argv.program(), error.raw_os_error(), &error)
@@ -173,6 +173,18 @@ pub fn birth(ground: &Ground, spec: &ExecSpec) -> Result<Born, StartFailure> {
         }
         Err(error) => Err(explain(error, spec, &candidates, workdir, ground)),
     }
+}
+
+/// Where the program may be. A file tool that is not in the image is the agent's own binary.
+fn candidates(program: &CStr, path: &[u8]) -> Vec<CString> {
+    let missing = || {
+        let found = rustix::fs::lstat(program);
+        matches!(found, Err(Errno::NOENT | Errno::NOTDIR))
+    };
+    if program == FILE_TOOL && missing() {
+        return vec![spawn::OWN_BINARY.to_owned()];
+    }
+    spawn::candidates(program, path)
 }
 
 fn environment(

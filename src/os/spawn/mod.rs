@@ -24,6 +24,10 @@ use rustix::{
 
 use crate::core::outcome::Stage;
 
+/// This process's own program as a candidate: in a child that is about to become another program it
+/// leads to what it still runs, by no path, also where the file was replaced or removed.
+pub const OWN_BINARY: &CStr = c"/proc/self/exe";
+
 /// A program to start, everything about it prepared.
 pub struct Program<'a> {
     /// Its arguments, the name first.
