@@ -51,6 +51,16 @@ fn it_runs_with_nothing_around_it() {
 }
 
 #[test]
+fn the_file_api_needs_nothing_of_the_image() {
+    let tool = "/__modal/.bin/modal-sandbox-fs-tools";
+    for user in ["0", "1000"] {
+        let call = format!(r#"{{"MakeDirectory":{{"path":"/tmp/{user}"}}}}"#);
+        let words = ["/doorward", "exec", "--", tool, &call];
+        check(&["--user", user], &words, 0, "");
+    }
+}
+
+#[test]
 fn it_runs_with_little_memory_and_few_processes() {
     let flags = ["--memory", "32m", "--pids-limit", "64"];
     check(&flags, &["/doorward", "exec", "--", "seq", "3"], 0, "1\n2\n3\n");

@@ -22,6 +22,7 @@ mod cuts;
 mod entrypoint;
 mod environment;
 mod escapes;
+mod files;
 mod gvisor;
 mod input;
 mod leftovers;

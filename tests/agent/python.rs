@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     proxy::Proxy,
-    support::{Agent, Setup, TASK, have, skip},
+    support::{Agent, Setup, TASK, have, is_root, skip},
 };
 
 const SECRET: &str = "a-secret-for-tests-of-32-bytes-or-more";
@@ -95,6 +95,25 @@ async fn sandbox() {
     if ready() {
         let agent = setup().start().await;
         cases("sandbox", &agent, agent.host_and_port()).await;
+    }
+}
+
+#[tokio::test]
+async fn files() {
+    if ready() {
+        let agent = setup().start().await;
+        cases("files", &agent, agent.host_and_port()).await;
+    }
+}
+
+#[tokio::test]
+async fn denied() {
+    if !is_root() {
+        return skip("files of another user in python", "not root");
+    }
+    if ready() {
+        let agent = setup().flags(["--user", "nobody", "--workdir", "/"]).start().await;
+        cases("denied", &agent, agent.host_and_port()).await;
     }
 }
 

@@ -66,6 +66,17 @@ def token(secret, task_id, lifetime):
     return (signed + b"." + part(hmac.new(secret, signed, hashlib.sha256).digest())).decode()
 
 
+async def fails(kind, call, words=""):
+    """Awaits `call`, which must raise exactly this, with these words."""
+    try:
+        await call
+    except kind as error:
+        assert type(error) is kind, repr(error)
+        assert words in str(error), error
+        return
+    raise AssertionError(f"no {kind.__name__}")
+
+
 @contextlib.contextmanager
 def silence():
     """Fails when the client warned its user of anything meanwhile."""
