@@ -101,7 +101,10 @@ async fn sandbox() {
 #[tokio::test]
 async fn files() {
     if ready() {
-        let agent = setup().start().await;
+        let setup = setup();
+        let place = setup.dir.path().to_str().unwrap().to_string();
+        // What the cases leave goes with it.
+        let agent = setup.env("TMPDIR", &place).start().await;
         cases("files", &agent, agent.host_and_port()).await;
     }
 }

@@ -34,3 +34,12 @@ async def case_unary_writes_are_retried(context):
     process.stdin.write_eof()
     await process.stdin.drain()
     assert (await process.stdout.read()).split()[0] == hashlib.sha256(data).hexdigest()
+
+
+async def case_files_are_written_and_read(context):
+    sandbox = context.sandbox()
+    path = (await (await sandbox.exec("mktemp")).stdout.read()).strip()
+    data = random.Random(6).randbytes(3 << 20)
+    await sandbox.filesystem.write_bytes(data, path)
+    assert await sandbox.filesystem.read_bytes(path) == data
+    await sandbox.filesystem.remove(path)

@@ -5,7 +5,8 @@ from standins import fails
 
 
 async def case_another_user_is_denied(context):
-    files = context.sandbox().filesystem
+    sandbox = context.sandbox()
+    files = sandbox.filesystem
     for call in [
         files.read_bytes("/etc/shadow"),
         files.write_text("x", "/etc/made"),
@@ -20,8 +21,10 @@ async def case_another_user_is_denied(context):
 
 
 async def case_their_own_files_are_theirs(context):
-    files = context.sandbox().filesystem
-    await files.write_text("theirs", "/tmp/doorward-denied/file")
-    info = await files.stat("/tmp/doorward-denied/file")
+    sandbox = context.sandbox()
+    files = sandbox.filesystem
+    top = (await (await sandbox.exec("mktemp", "-d")).stdout.read()).strip()
+    await files.write_text("theirs", f"{top}/new/file")
+    info = await files.stat(f"{top}/new/file")
     assert info.owner == "nobody", info
-    await files.remove("/tmp/doorward-denied", recursive=True)
+    await files.remove(top, recursive=True)

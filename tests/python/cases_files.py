@@ -11,15 +11,16 @@ from standins import fails, silence
 
 
 async def fresh(context):
-    """A sandbox and a directory in it of this case's own."""
+    """A sandbox, which has to be kept while its files are used, and a directory of this case's own in it."""
     sandbox = context.sandbox()
     process = await sandbox.exec("mktemp", "-d")
-    return sandbox.filesystem, (await process.stdout.read()).strip()
+    return sandbox, (await process.stdout.read()).strip()
 
 
 async def case_bytes_and_text_are_written_and_read(context):
     with silence():
-        files, top = await fresh(context)
+        sandbox, top = await fresh(context)
+        files = sandbox.filesystem
         path = f"{top}/with/parents/file"
         for data in [b"\x00\xff\r\n", b"", b"shorter"]:
             await files.write_bytes(data, path)
@@ -32,7 +33,8 @@ async def case_bytes_and_text_are_written_and_read(context):
 
 async def case_large_files_are_copied_both_ways(context):
     with silence():
-        files, top = await fresh(context)
+        sandbox, top = await fresh(context)
+        files = sandbox.filesystem
         data = random.Random(6).randbytes(20 << 20)
         with tempfile.TemporaryDirectory() as local:
             with open(f"{local}/up", "wb") as file:
@@ -51,8 +53,8 @@ async def case_large_files_are_copied_both_ways(context):
 
 async def case_directories_are_listed_and_described(context):
     with silence():
-        sandbox = context.sandbox()
-        files, top = await fresh(context)
+        sandbox, top = await fresh(context)
+        files = sandbox.filesystem
         await files.make_directory(f"{top}/sub/deep")
         await files.write_text("hello", f"{top}/zebra")
         await (await sandbox.exec("ln", "-s", "zebra", f"{top}/alpha")).wait()
@@ -77,7 +79,8 @@ async def case_directories_are_listed_and_described(context):
 
 async def case_things_are_made_and_removed(context):
     with silence():
-        files, top = await fresh(context)
+        sandbox, top = await fresh(context)
+        files = sandbox.filesystem
         await files.make_directory(f"{top}/a/b")
         await files.make_directory(f"{top}/a/b")
         await files.make_directory(f"{top}/c", create_parents=False)
@@ -91,11 +94,12 @@ async def case_things_are_made_and_removed(context):
 
 async def case_failures_are_the_clients_own_exceptions(context):
     with silence():
-        files, top = await fresh(context)
+        sandbox, top = await fresh(context)
+        files = sandbox.filesystem
         await files.write_text("x", f"{top}/file")
         await files.make_directory(f"{top}/dir/in")
         sparse = ["truncate", "-s", str((5 << 30) + 1), f"{top}/large"]
-        await (await context.sandbox().exec(*sparse)).wait()
+        await (await sandbox.exec(*sparse)).wait()
         none, file, within = f"{top}/none", f"{top}/file", f"{top}/file/in"
         e = exception
         for kind, call in [
@@ -122,7 +126,8 @@ async def case_failures_are_the_clients_own_exceptions(context):
 
 async def case_a_refused_upload_says_why(context):
     # The tool has ended long before all of it is sent.
-    files, top = await fresh(context)
+    sandbox, top = await fresh(context)
+    files = sandbox.filesystem
     for _ in range(10):
         large = files.write_bytes(bytes(8 << 20), top)
         await fails(exception.SandboxFilesystemIsADirectoryError, large, top)
@@ -147,7 +152,8 @@ async def watched(files, path, trigger, **options):
 
 
 async def case_changes_are_told_until_the_time_is_over(context):
-    files, top = await fresh(context)
+    sandbox, top = await fresh(context)
+    files = sandbox.filesystem
     await files.make_directory(f"{top}/sub")
 
     async def trigger():
@@ -169,7 +175,8 @@ async def case_changes_are_told_until_the_time_is_over(context):
 
 
 async def case_a_watch_that_is_left_ends_at_once(context):
-    files, top = await fresh(context)
+    sandbox, top = await fresh(context)
+    files = sandbox.filesystem
     begun = time.monotonic()
 
     async def write():
