@@ -17,7 +17,7 @@ use crate::{
     core::{
         limits::ARGV_BYTES_MAX,
         outcome::Shortage,
-        spec::{Argv, ExecSpec, Stdio, WindowSize},
+        spec::{Argv, ExecSpec},
         usage::Usage,
     },
     os::{reap::Reaped, user},
@@ -48,7 +48,6 @@ struct Asked {
     command: Command,
     workdir: Arc<str>,
     user: Arc<str>,
-    window: Option<WindowSize>,
 }
 
 /// A command as people read it.
@@ -143,10 +142,6 @@ impl Facts {
             command: Command::new(&spec.argv),
             workdir: common.workdir(spec),
             user: common.user.clone(),
-            window: match spec.stdio {
-                Stdio::Pty(size) => Some(size),
-                Stdio::Pipes { .. } => None,
-            },
         };
         Self {
             asked,
@@ -170,11 +165,6 @@ impl Facts {
     /// The user it runs as: the name where there is one, else the number.
     pub fn user(&self) -> &str {
         &self.asked.user
-    }
-
-    /// The size that its terminal had at first.
-    pub fn window(&self) -> Option<WindowSize> {
-        self.asked.window
     }
 
     /// When its request arrived.
