@@ -100,6 +100,9 @@ async fn a_link_that_stays_away_is_waited_for() {
     let trying = |screen: &str| screen.contains("still trying");
     terminal.shows_within(3 * PATIENCE, "still trying", trying).await;
     terminal.enters("echo lost");
+    // What was typed before this was taken, while there was nobody to take it to.
+    terminal.types("~?");
+    terminal.shows("that character").await;
     proxy.mend();
     terminal.shows("connected again").await;
     terminal.enters("echo a$((1+1))b; exit 4");

@@ -266,12 +266,14 @@ impl Sitting {
         self.role = role;
         self.feed = Feed::of(&attached, role);
         self.attached = *attached;
-        if self.link != Link::Whole {
-            self.connected();
-            // Only if nobody else has sat down in between.
-            if self.session.role == AttachRole::Writer && !writes {
-                self.seat(AttachRole::Writer);
-            }
+        if self.link == Link::Whole {
+            return ControlFlow::Continue(());
+        }
+        // Only if nobody else has sat down in between. Until then what is typed reaches nobody, so that it is
+        // too early to say that all is as it was.
+        match (self.session.role, role) {
+            (AttachRole::Writer, AttachRole::Observer) if !writes => self.seat(AttachRole::Writer),
+            (AttachRole::Writer | AttachRole::Observer, _) => self.connected(),
         }
         ControlFlow::Continue(())
     }
