@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{
     connect::Connection,
     failure::{No, Tally, asking},
+    several,
     show::{Format, human::count, json},
     signals::{self, Signal},
 };
@@ -56,12 +57,21 @@ pub struct KillArgs {
 pub async fn run(args: KillArgs) -> anyhow::Result<u8> {
     let control = args.connection.connect().await?.control();
     let mut tally = Tally::default();
-    for id in &args.ids {
-        tally.take(match args.cancel {
-            true => end(&control, id, &args).await,
-            false => send(&control, id, &args).await,
-        })?;
+    if !args.cancel {
+        for id in &args.ids {
+            tally.take(send(&control, id, &args).await)?;
+        }
+        return Ok(tally.code());
     }
+    let end = |id: ExecId| {
+        let (control, grace) = (control.clone(), args.grace);
+        async move {
+            let answer = cancel(&control, &id, grace).await;
+            (id, answer)
+        }
+    };
+    let told = |(id, answer)| tally.take(ended(&id, answer, args.format));
+    several::each(args.ids.iter().cloned(), end, told).await?;
     Ok(tally.code())
 }
 
@@ -128,9 +138,14 @@ impl<'a> Cancelled<'a> {
     }
 }
 
-async fn end(control: &Control, id: &ExecId, args: &KillArgs) -> anyhow::Result<()> {
-    let answer = cancel(control, id, args.grace).await?;
-    if args.format.json {
+/// Tells what came of an end.
+fn ended(
+    id: &ExecId,
+    answer: anyhow::Result<wire::CancelExecResponse>,
+    format: Format,
+) -> anyhow::Result<()> {
+    let answer = answer?;
+    if format.json {
         json::line(&Cancelled::new(id, &answer))?;
     }
     nothing_left(id, &answer.left)

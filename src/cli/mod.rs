@@ -15,6 +15,7 @@ mod output;
 pub mod ps;
 pub mod rm;
 mod session;
+mod several;
 pub mod shell;
 mod show;
 mod signals;

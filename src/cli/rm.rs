@@ -9,6 +9,7 @@ use super::{
     connect::Connection,
     failure::{EXIT_HELP, Tally, asking},
     kill::{cancel, nothing_left},
+    several,
     show::{self, Format, json, words},
     watch::Changes,
 };
@@ -53,17 +54,19 @@ pub async fn run(args: RmArgs) -> anyhow::Result<u8> {
         false => args.ids.clone(),
     };
     let mut tally = Tally::default();
-    for id in &ids {
-        let ready = match args.force {
-            true => end(&control, id).await,
-            false => Ok(()),
-        };
-        let removed = match ready {
-            Ok(()) => forget(&control, id, args.format).await,
-            Err(error) => Err(error),
-        };
-        tally.take(removed)?;
-    }
+    let remove = |id: ExecId| {
+        let (control, force) = (control.clone(), args.force);
+        async move {
+            let ready = if force { end(&control, &id).await } else { Ok(()) };
+            let freed = match ready {
+                Ok(()) => forget(&control, &id).await,
+                Err(error) => Err(error),
+            };
+            (id, freed)
+        }
+    };
+    let told = |(id, freed)| tally.take(removed(&id, freed, args.format));
+    several::each(ids, remove, told).await?;
     Ok(tally.code())
 }
 
@@ -75,11 +78,17 @@ async fn ended(control: &Control) -> anyhow::Result<Vec<ExecId>> {
     Ok(ids.filter_map(|exec| ExecId::parse(&exec.exec_id).ok()).collect())
 }
 
-async fn forget(control: &Control, id: &ExecId, format: Format) -> anyhow::Result<()> {
+/// Forgets an exec; the bytes that were freed.
+async fn forget(control: &Control, id: &ExecId) -> anyhow::Result<u64> {
     let request = wire::ForgetExecRequest { exec_id: id.to_string(), ..Default::default() };
     let answer = control.forget_exec(request).await.map_err(asking(format!("remove {id}")))?;
+    Ok(answer.freed_bytes)
+}
+
+fn removed(id: &ExecId, freed: anyhow::Result<u64>, format: Format) -> anyhow::Result<()> {
+    let freed_bytes = freed?;
     match format.json {
-        true => json::line(&Removed { id: id.as_str(), freed_bytes: answer.freed_bytes }),
+        true => json::line(&Removed { id: id.as_str(), freed_bytes }),
         false => show::put(&format!("{id}\n")),
     }
 }

@@ -225,6 +225,9 @@ pub const CLIENT_PATIENCE: Duration = Duration::from_secs(60);
 pub const CLIENT_RENEWALS_MAX: u32 = 3;
 /// How long the client library waits for one connection, TLS included.
 pub const CLIENT_CONNECT: Duration = Duration::from_secs(10);
+/// A link that carried this many bytes of output before it broke is opened again at once: it works, and a
+/// pause would cost more than what was lost. Less than that might be a peer that ends whatever is opened.
+pub const CLIENT_AT_ONCE_BYTES: u64 = 64 * KIB;
 /// The client library's first pause between two attempts; the next ones double …
 pub const CLIENT_PAUSE_MIN: Duration = Duration::from_millis(10);
 /// … up to this.
@@ -238,6 +241,9 @@ pub const TOP_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Least time between two pictures of `doorward top`: thousands of states may change in a second, and
 /// nobody reads faster.
 pub const TOP_PICTURE: Duration = Duration::from_millis(100);
+/// Execs that one command of ours ends or removes at the same time: each may take its whole grace, and an
+/// agent looks for what is left of each.
+pub const CLI_AT_ONCE: usize = 32;
 /// HTTP/2 window of one stream in the client library, in bytes: what may be under way unread.
 pub const CLIENT_STREAM_WINDOW_BYTES: u32 = 8 << 20;
 /// HTTP/2 window of a connection in the client library, in bytes: one reader that does not read

@@ -1,5 +1,7 @@
 //! `wait`, `kill` and `rm`.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::support::{Agent, Seen, until};
@@ -115,6 +117,49 @@ fn cancel_ends_all_of_it() {
     // Once more is no mistake.
     agent.run(&["kill", "--cancel", "stubborn"]).is(0, "", "");
     agent.run(&["wait", "stubborn"]).is(137, "", "");
+}
+
+/// Starts execs that leave TERM to the grace, and waits until they do.
+fn stubborn(agent: &Agent, count: usize) -> Vec<String> {
+    let ids: Vec<String> = (0..count).map(|number| format!("stubborn-{number}")).collect();
+    for id in &ids {
+        agent.spawn(id, "trap '' TERM; echo ready; while :; do sleep 0.05; done");
+        agent.printed(id, 6);
+    }
+    ids
+}
+
+/// Runs a command for all of these, and tells how long it took.
+fn timed(agent: &Agent, args: &[&str], ids: &[String]) -> (Seen, Duration) {
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let since = Instant::now();
+    (agent.run(&[args, &ids].concat()), since.elapsed())
+}
+
+#[test]
+fn several_are_ended_at_the_same_time_and_told_in_order() {
+    let agent = Agent::with(&["--grace", "3s"], &[]);
+    let ids = stubborn(&agent, 6);
+    let all = [&ids[..3], &["nobody".into()], &ids[3..]].concat();
+    let (seen, time) = timed(&agent, &["kill", "--cancel", "--json"], &all);
+    let unknown = "doorward: failed to end nobody: no exec nobody here\n";
+    assert_eq!((seen.code, &seen.stderr[..]), (1, unknown));
+    let told: Vec<_> = seen.lines().iter().map(|line| line["id"].clone()).collect();
+    assert_eq!(told, ids);
+    assert!(Duration::from_secs(3) <= time && time < Duration::from_secs(12), "{time:?}");
+    for id in &ids {
+        assert_eq!(ended(&agent, id)["signal"], 9, "{id}");
+    }
+}
+
+#[test]
+fn several_are_removed_at_the_same_time_and_told_in_order() {
+    let agent = Agent::with(&["--grace", "3s"], &[]);
+    let ids = stubborn(&agent, 6);
+    let (seen, time) = timed(&agent, &["rm", "-f"], &ids);
+    seen.is(0, &ids.iter().map(|id| format!("{id}\n")).collect::<String>(), "");
+    assert!(Duration::from_secs(3) <= time && time < Duration::from_secs(12), "{time:?}");
+    agent.run(&["ps", "-aq"]).is(0, "", "");
 }
 
 #[test]
