@@ -106,6 +106,13 @@ async fn ten_look_on_and_only_the_writer_may_write() {
     for _ in 0..10 {
         observers.push(Sitting::open(&control, sit(&exec)).await.unwrap());
     }
+    let alone = door.start(&sh("exec sleep 1000")).await.unwrap();
+    let listed = control.list().await;
+    let seats = |id: &str| {
+        let seen = listed.iter().find(|seen| seen.exec_id == id).unwrap();
+        (seen.attached, seen.has_writer)
+    };
+    assert_eq!((seats(&exec), seats(&alone)), ((11, true), (0, false)));
     let seen = control.get(&exec).await.unwrap();
     assert_eq!((seen.attached, seen.has_writer), (11, true));
     writer.until_shown("ready").await;
