@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     io,
-    net::{SocketAddr, ToSocketAddrs},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -189,10 +189,17 @@ impl Inner {
 
 /// Connects to the first address of `host` that answers.
 async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let name = host.to_string();
-    let addresses = tokio::task::spawn_blocking(move || resolve(&name, port)).await;
+    let addresses = match host.parse::<IpAddr>() {
+        // Nothing is to be looked up, and so no thread to be waited for.
+        Ok(ip) => vec![SocketAddr::new(ip, port)],
+        Err(_) => {
+            let name = host.to_string();
+            let resolved = tokio::task::spawn_blocking(move || resolve(&name, port)).await;
+            resolved.map_err(io::Error::other)??
+        }
+    };
     let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for address in addresses.map_err(io::Error::other)?? {
+    for address in addresses {
         match TcpStream::connect(address).await {
             Ok(socket) => {
                 socket.set_nodelay(true)?;

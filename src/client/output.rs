@@ -176,7 +176,7 @@ impl OutputReader {
                 State::Open(open) => match ready!(open.poll_event(context)) {
                     Ok(Event::Bytes(bytes)) => {
                         self.request.offset += bytes.len() as u64;
-                        self.retry.progress();
+                        self.retry.moved(bytes.len() as u64);
                         return Poll::Ready(Ok(Some(bytes)));
                     }
                     Ok(Event::End(end)) => self.state = State::Ended(end),

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use crate::{
-    core::limits::{CLIENT_PAUSE_MAX, CLIENT_PAUSE_MIN, CLIENT_RENEWALS_MAX},
+    core::limits::{CLIENT_AT_ONCE_BYTES, CLIENT_PAUSE_MAX, CLIENT_PAUSE_MIN, CLIENT_RENEWALS_MAX},
     wire::modal::client::{RpcRetryPolicy, RpcStatus},
 };
 
@@ -19,6 +19,8 @@ pub(super) struct Retry {
     since: Option<Instant>,
     /// Tokens that were fetched since.
     renewals: u32,
+    /// Bytes that came since.
+    moved: u64,
 }
 
 /// What came of fetching a token again.
@@ -41,12 +43,17 @@ pub(super) enum Verdict {
 
 impl Retry {
     pub(super) fn new() -> Self {
-        Self { pause: CLIENT_PAUSE_MIN, since: None, renewals: 0 }
+        Self { pause: CLIENT_PAUSE_MIN, since: None, renewals: 0, moved: 0 }
     }
 
     /// Something went well: the next failure is a first one.
     pub(super) fn progress(&mut self) {
         *self = Self::new();
+    }
+
+    /// So many bytes came, which is progress; after enough of them the next try is not waited for.
+    pub(super) fn moved(&mut self, bytes: u64) {
+        *self = Self { moved: self.moved.saturating_add(bytes), ..Self::new() };
     }
 
     /// A call was answered or held for this long before it failed: what holds a call for a while
@@ -72,6 +79,9 @@ impl Retry {
         let lasted = now.saturating_duration_since(since);
         if lasted >= patience {
             return Verdict::GiveUp(lasted);
+        }
+        if std::mem::take(&mut self.moved) >= CLIENT_AT_ONCE_BYTES {
+            return Verdict::Again(Duration::ZERO);
         }
         let part = f64::from(dice) / f64::from(u32::MAX);
         let pause = self.pause.mul_f64(0.5 + part / 2.0);
@@ -131,6 +141,19 @@ mod tests {
         assert!(lasted >= CLIENT_PATIENCE && lasted < CLIENT_PATIENCE + CLIENT_PAUSE_MAX);
         retry.progress();
         assert_eq!(retry.failed(now, CLIENT_PATIENCE, 0), Verdict::Again(CLIENT_PAUSE_MIN / 2));
+    }
+
+    #[test]
+    fn a_link_that_carried_much_is_opened_again_at_once_but_not_twice() {
+        let now = Instant::now();
+        let pauses = |moved: [u64; 2]| {
+            let mut retry = Retry::new();
+            moved.into_iter().for_each(|bytes| retry.moved(bytes));
+            [(); 3].map(|()| retry.failed(now, CLIENT_PATIENCE, u32::MAX))
+        };
+        let again = |pauses: [u64; 3]| pauses.map(|ms| Verdict::Again(Duration::from_millis(ms)));
+        assert_eq!(pauses([1, CLIENT_AT_ONCE_BYTES - 1]), again([0, 10, 20]));
+        assert_eq!(pauses([1, CLIENT_AT_ONCE_BYTES - 2]), again([10, 20, 40]));
     }
 
     #[test]
