@@ -26,7 +26,7 @@ pub(crate) struct Agent {
 
 /// The agent's program: what cargo built beside the bench, or another one, such as the static one
 /// that goes into images, named in DOORWARD_BENCH_BINARY.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let named = std::env::var_os("DOORWARD_BENCH_BINARY");
     named.map_or_else(|| env!("CARGO_BIN_EXE_doorward").into(), PathBuf::from)
 }

@@ -19,50 +19,19 @@ mod floors;
 mod latency;
 mod memory;
 mod report;
+mod scale;
 mod size;
 mod throughput;
 
-/// How much of everything.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Scale {
-    Quick,
-    Full,
-}
-
-impl Scale {
-    pub(crate) fn pick<T>(self, quick: T, full: T) -> T {
-        match self {
-            Self::Quick => quick,
-            Self::Full => full,
-        }
-    }
-}
-
-/// Figures that belong together.
-type Group = fn(Scale);
+pub(crate) use self::scale::Scale;
 
 fn main() {
-    let mut scale = Scale::Full;
-    let mut wanted = Vec::new();
-    for argument in std::env::args().skip(1) {
-        match argument.as_str() {
-            "--quick" => scale = Scale::Quick,
-            // What cargo itself adds.
-            "--bench" => {}
-            group => wanted.push(group.to_string()),
-        }
-    }
-    let groups: [(&str, Group); 6] = [
+    scale::take(&[
         ("latency", latency::run),
         ("crowd", latency::crowd),
         ("pipes", throughput::pipes),
         ("terminals", throughput::terminals),
         ("memory", memory::run),
         ("size", size::run),
-    ];
-    for (name, run) in groups {
-        if wanted.is_empty() || wanted.iter().any(|group| group == name) {
-            run(scale);
-        }
-    }
+    ]);
 }
