@@ -31,6 +31,16 @@ pub(super) enum Given {
     NotAllowed,
 }
 
+impl Given {
+    /// What else it may have that goes only with its owner.
+    pub(super) fn limits(self, owners: Owners) -> Owners {
+        match self {
+            Self::Yes => owners,
+            Self::NotAllowed => Owners::Own,
+        }
+    }
+}
+
 impl Attributes {
     /// Bits that give a program its owner's rights go only together with that owner: otherwise they would
     /// give ours.
@@ -43,9 +53,15 @@ impl Attributes {
         Self { mode, owner, modified: entry.modified }
     }
 
-    /// Gives them to an open file.
-    pub(super) fn give_file(&self, file: BorrowedFd<'_>) -> Result<Given> {
+    /// Gives them to an open file. What `more` gives stands in between: after the owner, whose change takes
+    /// capabilities away, and before the mode, which may let nobody write.
+    pub(super) fn give_file(
+        &self,
+        file: BorrowedFd<'_>,
+        more: impl FnOnce(Given),
+    ) -> Result<Given> {
         let given = self.owned(|uid, gid| fchown(file, uid, gid))?;
+        more(given);
         fchmod(file, self.mode_if(given))?;
         futimens(file, &self.times())?;
         Ok(given)

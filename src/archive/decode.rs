@@ -10,8 +10,9 @@ use std::io::{self, BufReader, Read};
 use tar::{EntryType, GnuExtSparseHeader, GnuHeader, Header};
 
 use super::{
-    encode::{BLOCK, padding},
+    encode::{BLOCK, XATTR, name_of_key, padding},
     entry::{Entry, Kind, Time},
+    extended::Extended,
 };
 use crate::core::limits::{ARCHIVE_ATTACHED_BYTES_MAX, CHUNK_BYTES};
 
@@ -55,6 +56,7 @@ struct Attached {
     uid: Option<u32>,
     gid: Option<u32>,
     sparse: bool,
+    extended: Extended,
 }
 
 impl<R: Read> Stream<R> {
@@ -229,7 +231,11 @@ impl Attached {
             b"uid" => self.uid = id(),
             b"gid" => self.gid = id(),
             _ if key.starts_with(b"GNU.sparse.") => self.sparse = true,
-            _ => {}
+            _ => {
+                if let Some(name) = key.strip_prefix(XATTR) {
+                    self.extended.push((name_of_key(name), value.to_vec()));
+                }
+            }
         }
         Ok(())
     }
@@ -267,6 +273,7 @@ impl Attached {
             uid: self.uid.or_else(|| number(header.uid())).unwrap_or(0),
             gid: self.gid.or_else(|| number(header.gid())).unwrap_or(0),
             modified: self.modified.unwrap_or(plain),
+            extended: self.extended,
         }))
     }
 }

@@ -1,8 +1,8 @@
 //! An entry as the blocks that stand before its data.
 //!
 //! The format is GNU's: long names and links in members of their own, large numbers in base 256,
-//! which GNU tar, libarchive and Python read. Only a time with a fraction, or before the epoch, is a PAX
-//! record. A PAX record for a name would not survive a newline in it with every reader.
+//! which GNU tar, libarchive and Python read. Only a time with a fraction, or before the epoch, and extended
+//! attributes are PAX records, the latter as GNU tar and libarchive write them. A PAX record for a name would not survive a newline in it with every reader.
 
 use tar::{EntryType, Header};
 
@@ -14,6 +14,10 @@ pub(super) const BLOCK: usize = 512;
 pub(super) const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 /// The name that GNU tar gives the member that holds a long name.
 const LONG_LINK: &[u8] = b"././@LongLink";
+/// What the key of an extended attribute's record begins with; its name follows.
+pub(super) const XATTR: &[u8] = b"SCHILY.xattr.";
+const EQUALS: &[u8] = b"%3D";
+const PERCENT: &[u8] = b"%25";
 /// Longest name that stands in the header itself.
 const NAME_MAX: usize = 100;
 
@@ -31,10 +35,16 @@ pub(super) fn encode(entry: &Entry, blocks: &mut Vec<u8>) {
         | Kind::CharacterDevice(..)
         | Kind::BlockDevice(..) => &[],
     };
+    let mut records = Vec::new();
     let plain_time = entry.modified.nanoseconds == 0 && entry.modified.seconds >= 0;
     if !plain_time {
-        let record = record("mtime", entry.modified.to_decimal().as_bytes());
-        attached(EntryType::XHeader, b"PaxHeader", &record, blocks);
+        records = record(b"mtime", entry.modified.to_decimal().as_bytes());
+    }
+    for (name, value) in &entry.extended {
+        records.extend_from_slice(&record(&key_of_name(name), value));
+    }
+    if !records.is_empty() {
+        attached(EntryType::XHeader, b"PaxHeader", &records, blocks);
     }
     for (kind, text) in [(EntryType::GNULongLink, link), (EntryType::GNULongName, &path)] {
         if text.len() > NAME_MAX {
@@ -99,14 +109,43 @@ fn set(field: &mut [u8], text: &[u8]) {
 }
 
 /// A PAX record: its own length, a blank, `key=value` and a newline.
-fn record(key: &str, value: &[u8]) -> Vec<u8> {
+fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
     let mut length = rest;
     // The length counts its own digits.
     while rest + length.to_string().len() != length {
         length = rest + length.to_string().len();
     }
-    [length.to_string().as_bytes(), b" ", key.as_bytes(), b"=", value, b"\n"].concat()
+    [length.to_string().as_bytes(), b" ", key, b"=", value, b"\n"].concat()
+}
+
+/// The key of an extended attribute's record. A key ends at the first `=`, so that one in a name is written as
+/// GNU tar does.
+fn key_of_name(name: &[u8]) -> Vec<u8> {
+    let mut key = XATTR.to_vec();
+    for byte in name {
+        match byte {
+            b'=' => key.extend_from_slice(EQUALS),
+            b'%' => key.extend_from_slice(PERCENT),
+            byte => key.push(*byte),
+        }
+    }
+    key
+}
+
+/// The name of an extended attribute by what stands in its record's key behind [`XATTR`].
+pub(super) fn name_of_key(mut key: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(key.len());
+    while let Some((first, rest)) = key.split_first() {
+        let (byte, rest) = match (key.strip_prefix(EQUALS), key.strip_prefix(PERCENT)) {
+            (Some(rest), _) => (b'=', rest),
+            (None, Some(rest)) => (b'%', rest),
+            (None, None) => (*first, rest),
+        };
+        name.push(byte);
+        key = rest;
+    }
+    name
 }
 
 #[cfg(test)]
@@ -114,12 +153,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names_become_keys_and_names_again() {
+        let cases: [(&[u8], &[u8]); 3] = [
+            (b"user.a", b"SCHILY.xattr.user.a"),
+            (b"user.a=b%=", b"SCHILY.xattr.user.a%3Db%25%3D"),
+            (b"user.%3D", b"SCHILY.xattr.user.%253D"),
+        ];
+        for (name, key) in cases {
+            assert_eq!(key_of_name(name), key);
+            assert_eq!(name_of_key(key.strip_prefix(XATTR).unwrap()), name);
+        }
+        assert_eq!(name_of_key(b"user.%41%"), b"user.%41%");
+    }
+
+    #[test]
     fn a_record_counts_itself() {
-        assert_eq!(record("a", b"1"), b"6 a=1\n");
-        assert_eq!(record("mtime", b"1.5"), b"13 mtime=1.5\n");
+        assert_eq!(record(b"a", b"1"), b"6 a=1\n");
+        assert_eq!(record(b"mtime", b"1.5"), b"13 mtime=1.5\n");
         // With the second digit of its length it is longer than with one.
-        assert_eq!(record("ab", b"1234"), b"11 ab=1234\n");
-        assert_eq!(record("path", &[b'x'; 92])[..4], *b"102 ");
+        assert_eq!(record(b"ab", b"1234"), b"11 ab=1234\n");
+        assert_eq!(record(b"path", &[b'x'; 92])[..4], *b"102 ");
     }
 
     #[test]

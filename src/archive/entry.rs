@@ -1,5 +1,7 @@
 //! One member of an archive, without its data.
 
+use super::extended::Extended;
+
 /// What a member is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -30,6 +32,8 @@ pub(super) struct Entry {
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) modified: Time,
+    /// Of a file or directory only.
+    pub(super) extended: Extended,
 }
 
 /// A moment, since the epoch.

@@ -13,7 +13,6 @@ use rustix::{
 
 use super::{
     encode::padding,
-    entry::Kind,
     pack::{Pack, Place},
 };
 use crate::core::limits::CHUNK_BYTES;
@@ -79,7 +78,7 @@ impl Pack<'_> {
             data.clear();
         }
         let bytes = data.len() as u64;
-        self.entry(place.path, Kind::File(bytes), stat)?;
+        self.open_file(place, file, stat, bytes)?;
         self.out.write(&data)?;
         self.scratch = data;
         self.out.zeros(padding(bytes) as u64)?;
@@ -95,7 +94,7 @@ impl Pack<'_> {
         stat: &Stat,
         size: u64,
     ) -> io::Result<()> {
-        self.entry(place.path, Kind::File(size), stat)?;
+        self.open_file(place, file, stat, size)?;
         let before = self.tally.bytes;
         let mut left = size;
         while left > 0 {

@@ -16,8 +16,9 @@ use rustix::{
 };
 
 use super::{
-    attributes::{Attributes, Given},
+    attributes::Given,
     decode::{Stream, StreamError},
+    holes::Holes,
 };
 use crate::core::limits::CHUNK_BYTES;
 
@@ -57,6 +58,12 @@ impl At<'_> {
         }
     }
 
+    /// Opens a directory of ours.
+    pub(super) fn open_directory(self) -> Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        openat(self.parent, self.name, flags, Mode::empty())
+    }
+
     pub(super) fn symlink(self, target: &[u8]) -> Result<()> {
         self.replacing(|| symlinkat(target, self.parent, self.name))
     }
@@ -74,12 +81,13 @@ impl At<'_> {
         self.replacing(|| mknodat(self.parent, self.name, kind, mode, device))
     }
 
-    /// Makes a file of all data that `stream` has for it. Unless that succeeds, there is no file.
+    /// Makes a file of all data that `stream` has for it, and gives it what else it shall have by `finish`.
+    /// Unless that succeeds, there is no file.
     pub(super) fn file<R: Read>(
         self,
         stream: &mut Stream<R>,
         buffer: &mut [u8],
-        attributes: &Attributes,
+        finish: impl FnOnce(BorrowedFd<'_>) -> Result<Given>,
     ) -> std::result::Result<Given, FileError> {
         if stream.data_left() <= CHUNK_BYTES as u64 {
             // It is written at once, and so not begun before all of it is here.
@@ -88,14 +96,13 @@ impl At<'_> {
                 filled += stream.read(&mut buffer[filled..]).map_err(FileError::Stream)?;
             }
             let file = self.create()?;
-            let made = write_all(&file, &buffer[..filled])
-                .and_then(|()| attributes.give_file(file.as_fd()));
+            let made = write_all(&file, &buffer[..filled]).and_then(|()| finish(file.as_fd()));
             return Ok(made.inspect_err(|_| self.remove())?);
         }
         // One process makes one file at a time, so the name is free.
         let name = format!(".doorward-{}.part", process::id());
         let part = At { parent: self.parent, name: name.as_bytes() };
-        part.whole(stream, buffer, attributes)
+        part.whole(stream, buffer, finish)
             .and_then(|given| {
                 renameat(part.parent, part.name, self.parent, self.name)?;
                 Ok(given)
@@ -107,16 +114,16 @@ impl At<'_> {
         self,
         stream: &mut Stream<R>,
         buffer: &mut [u8],
-        attributes: &Attributes,
+        finish: impl FnOnce(BorrowedFd<'_>) -> Result<Given>,
     ) -> std::result::Result<Given, FileError> {
-        let file = self.create()?;
+        let mut file = Holes::new(self.create()?);
         loop {
             match stream.read(buffer).map_err(FileError::Stream)? {
                 0 => break,
-                count => write_all(&file, &buffer[..count])?,
+                count => file.write(&buffer[..count])?,
             }
         }
-        Ok(attributes.give_file(file.as_fd())?)
+        Ok(finish(file.finish()?.as_fd())?)
     }
 
     fn create(self) -> Result<OwnedFd> {

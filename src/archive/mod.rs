@@ -14,7 +14,9 @@ mod decode;
 mod destination;
 mod encode;
 mod entry;
+mod extended;
 mod file;
+mod holes;
 mod make;
 mod outlet;
 mod pack;
@@ -33,7 +35,7 @@ pub use unpack::{Stopped, Unpack, unpack};
 /// Whose files they are on the side that unpacks, and whether devices are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owners {
-    /// Those of whoever unpacks; no devices, and no set-user-id or set-group-id bits.
+    /// Those of whoever unpacks; no devices, no set-user-id or set-group-id bits, and no capabilities.
     Own,
     /// Those that the stream names, by their numbers.
     Kept,

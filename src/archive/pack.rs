@@ -23,6 +23,7 @@ use rustix::{
 use super::{
     encode::{END, encode},
     entry::{Entry, Kind, Time},
+    extended::{self, Extended},
     file,
     outlet::{Outlet, Pieces},
     report::{Tally, Watch},
@@ -230,11 +231,12 @@ impl Pack<'_> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | follow;
         let opened = openat(place.directory, place.name, flags, Mode::empty());
         let opened = opened.and_then(|fd| {
-            let stat = fstat(&fd)?;
-            Ok((Dir::new(fd)?, stat))
+            let (stat, extended) = (fstat(&fd)?, extended::read(&fd));
+            Ok((Dir::new(fd)?, stat, extended))
         });
-        let (directory, stat) = opened.map_err(|errno| Miss::Refused("read", errno))?;
-        self.entry(place.path, Kind::Directory, &stat)?;
+        let (directory, stat, extended) = opened.map_err(|errno| Miss::Refused("read", errno))?;
+        let extended = self.kept(place, extended);
+        self.write(&Entry { extended, ..described(place.path, Kind::Directory, &stat) })?;
         self.counted(0);
         Ok(Level { directory, device: stat.st_dev, path_length: place.path.len() })
     }
@@ -312,21 +314,36 @@ impl Pack<'_> {
         Ok(false)
     }
 
-    /// Writes the headers of an entry.
-    pub(super) fn entry(&mut self, path: &[u8], kind: Kind, stat: &Stat) -> io::Result<()> {
-        let entry = Entry {
-            path: path.to_vec(),
-            kind,
-            mode: stat.st_mode & 0o7777,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            modified: Time {
-                seconds: stat.st_mtime,
-                nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
-            },
-        };
+    /// Writes the headers of an entry without extended attributes.
+    fn entry(&mut self, path: &[u8], kind: Kind, stat: &Stat) -> io::Result<()> {
+        self.write(&described(path, kind, stat))
+    }
+
+    /// Writes the headers of an open file.
+    pub(super) fn open_file(
+        &mut self,
+        place: &Place<'_>,
+        file: BorrowedFd<'_>,
+        stat: &Stat,
+        size: u64,
+    ) -> io::Result<()> {
+        let extended = self.kept(place, extended::read(file));
+        self.write(&Entry { extended, ..described(place.path, Kind::File(size), stat) })
+    }
+
+    /// Tells if extended attributes had to be left out.
+    fn kept(&mut self, place: &Place<'_>, (extended, left_out): (Extended, u64)) -> Extended {
+        if left_out > 0 {
+            let path = place.shown.path(place.path);
+            self.watch
+                .notice(format!("{path}: {left_out} of its extended attributes are left out"));
+        }
+        extended
+    }
+
+    fn write(&mut self, entry: &Entry) -> io::Result<()> {
         self.blocks.clear();
-        encode(&entry, &mut self.blocks);
+        encode(entry, &mut self.blocks);
         self.out.write(&self.blocks)
     }
 
@@ -358,6 +375,22 @@ impl Pack<'_> {
     pub(super) fn trouble(&mut self, text: String) {
         self.tally.problems += 1;
         self.watch.problem(text);
+    }
+}
+
+/// An entry as stat(2) describes it.
+fn described(path: &[u8], kind: Kind, stat: &Stat) -> Entry {
+    Entry {
+        path: path.to_vec(),
+        kind,
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        modified: Time {
+            seconds: stat.st_mtime,
+            nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+        },
+        extended: Extended::new(),
     }
 }
 

@@ -134,6 +134,105 @@ fn a_tree_survives() {
     assert!(fs::symlink_metadata(at("copy/fifo")).unwrap().file_type().is_fifo());
 }
 
+/// A directory on a disk: a tmpfs may know no extended attributes.
+fn on_disk() -> tempfile::TempDir {
+    tempfile::tempdir_in(concat!(env!("CARGO_MANIFEST_DIR"), "/target")).unwrap()
+}
+
+/// What a path has of extended attributes, as text.
+fn extended_of(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let (found, left_out) = extended::read(fs::File::open(path).unwrap());
+    assert_eq!(left_out, 0, "{path:?}");
+    found.into_iter().map(|(name, value)| (String::from_utf8(name).unwrap(), value)).collect()
+}
+
+#[test]
+fn extended_attributes_survive_as_far_as_they_may() {
+    let top = on_disk();
+    let at = |path: &str| top.path().join(path);
+    fs::create_dir(at("tree")).unwrap();
+    fs::write(at("tree/small"), "small").unwrap();
+    fs::write(at("tree/large"), vec![7; 1_000_001]).unwrap();
+    let set = |path: &str, name: &str, value: &[u8]| {
+        rustix::fs::setxattr(at(path), name, value, rustix::fs::XattrFlags::empty())
+    };
+    if let Err(errno) = set("tree", "user.of=a%directory", b"d\n\0\xff") {
+        println!("SKIPPED: extended attributes: target/ knows none: {errno}");
+        return;
+    }
+    set("tree/small", "user.empty", b"").unwrap();
+    set("tree/small", "user.second", b"2").unwrap();
+    set("tree/large", "user.large", &[1; 3000]).unwrap();
+    // Version 2, nothing permitted; only root may give it.
+    let capability = [&[0, 0, 0, 2][..], &[0; 16]].concat();
+    let root = set("tree/small", "security.capability", &capability).is_ok();
+    fs::set_permissions(at("tree/small"), fs::Permissions::from_mode(0o444)).unwrap();
+
+    let mut heard = Heard::default();
+    let (archive, _) = packed(&[&at("tree")], &mut heard);
+    for (to, owners) in [("own", Owners::Own), ("kept", Owners::Kept)] {
+        let mut heard = Heard::default();
+        let how = Unpack { to: Destination::find(&at(to), Layout::One).unwrap(), owners };
+        unpack(&archive[..], &how, &mut heard).unwrap();
+        assert_eq!((&heard.problems, &heard.notices), (&vec![], &vec![]), "{to}");
+        for path in ["", "small", "large"] {
+            let mut wanted = extended_of(&at("tree").join(path));
+            assert_eq!(wanted.contains_key("security.capability"), root && path == "small");
+            if owners == Owners::Own {
+                wanted.remove("security.capability");
+            }
+            assert_eq!(extended_of(&at(to).join(path)), wanted, "{to}/{path}");
+        }
+        assert_eq!(fs::metadata(at(to).join("small")).unwrap().mode() & 0o7777, 0o444);
+    }
+
+    // A file system that knows none: the copy is whole all the same, and it is told once.
+    let proc_like = Path::new("/dev/shm");
+    let bare = tempfile::tempdir_in(proc_like).unwrap();
+    let knows = rustix::fs::setxattr(bare.path(), "user.a", b"", rustix::fs::XattrFlags::empty());
+    if knows.is_err() {
+        let (made, heard) = unpacked(&archive[..], &bare.path().join("copy"), Layout::One);
+        assert_eq!((made.unwrap().problems, heard.notices.len()), (0, 1), "{:?}", heard.notices);
+        assert!(heard.notices[0].starts_with("4 extended attributes"), "{:?}", heard.notices);
+    }
+}
+
+#[test]
+fn extended_attributes_beyond_the_bound_are_told() {
+    let top = on_disk();
+    let file = top.path().join("file");
+    fs::write(&file, "").unwrap();
+    let large = vec![7; 60_000];
+    let given = (0..6).all(|number| {
+        let name = format!("user.{number}");
+        rustix::fs::setxattr(&file, name, &large, rustix::fs::XattrFlags::empty()).is_ok()
+    });
+    if !given {
+        println!("SKIPPED: many extended attributes: target/ has no room for them");
+        return;
+    }
+    let mut heard = Heard::default();
+    let (archive, tally) = packed(&[&file], &mut heard);
+    assert_eq!(tally.problems, 0);
+    assert!(heard.notices[0].ends_with("2 of its extended attributes are left out"));
+    unpacked(&archive[..], &top.path().join("copy"), Layout::One).0.unwrap();
+    assert_eq!(extended_of(&top.path().join("copy")).len(), 4);
+}
+
+#[test]
+fn a_sparse_file_stays_one() {
+    let top = on_disk();
+    let at = |path: &str| top.path().join(path);
+    let file = fs::File::create(at("file")).unwrap();
+    file.set_len(50 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"x", 20_000_001).unwrap();
+    let (archive, _) = packed(&[&at("file")], &mut Heard::default());
+    unpacked(&archive[..], &at("copy"), Layout::One).0.unwrap();
+    assert!(fs::read(at("copy")).unwrap() == fs::read(at("file")).unwrap());
+    let bytes = fs::metadata(at("copy")).unwrap().blocks() * 512;
+    assert!(bytes <= 128 << 10, "{bytes} bytes on disk");
+}
+
 #[test]
 fn a_file_that_changes_meanwhile_leaves_a_whole_archive() {
     let top = tempfile::tempdir().unwrap();

@@ -9,7 +9,7 @@ use std::{
     ffi::OsStr,
     io::{self, Read},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
@@ -24,6 +24,7 @@ use super::{
     decode::{Member, Stream, StreamError},
     destination::{Destination, Naming},
     entry::{Entry, Kind},
+    extended,
     make::{At, FileError},
     report::{Tally, Watch},
 };
@@ -67,6 +68,8 @@ struct Unpacking<'a, R> {
     buffer: Vec<u8>,
     /// Entries that could not be given to whom they belong.
     not_given: u64,
+    /// Extended attributes that could not be given, and which was the first and why.
+    not_extended: (u64, String),
 }
 
 /// Unpacks all of `from`, and returns what was made. What goes wrong with one entry is told to `watch`,
@@ -85,6 +88,7 @@ pub fn unpack(from: impl Read, how: &Unpack, watch: &mut dyn Watch) -> Result<Ta
         made: Vec::new(),
         buffer: vec![0; CHUNK_BYTES],
         not_given: 0,
+        not_extended: (0, String::new()),
     };
     let ended = unpacking.all();
     // Also after a failure: what was made shall not stay closed to its users.
@@ -94,7 +98,34 @@ pub fn unpack(from: impl Read, how: &Unpack, watch: &mut dyn Watch) -> Result<Ta
         let count = unpacking.not_given;
         unpacking.problem(format!("give {count} files to their owners: only root may"));
     }
+    // Most often a whole file system does not know them: one line for all.
+    if let (count @ 1.., first) = &unpacking.not_extended {
+        let text = format!("{count} extended attributes are left out, the first {first}");
+        unpacking.watch.notice(text);
+    }
     Ok(unpacking.tally)
+}
+
+/// Gives a directory that was just made its extended attributes; those that it did not get.
+fn extended_directory<'a>(at: At<'_>, entry: &'a Entry, owners: Owners) -> Vec<(&'a [u8], Errno)> {
+    let Some((first, _)) = entry.extended.first() else { return Vec::new() };
+    match at.open_directory() {
+        Ok(directory) => extended::give(directory, &entry.extended, owners),
+        Err(errno) => vec![(first, errno)],
+    }
+}
+
+/// Makes a link, fifo or device.
+fn without_data(at: At<'_>, kind: &Kind, attributes: &Attributes) -> rustix::io::Result<Given> {
+    let node = |kind, numbers| at.node(kind, attributes.mode, numbers);
+    match kind {
+        Kind::Symlink(target) => at.symlink(target)?,
+        Kind::Fifo => node(FileType::Fifo, (0, 0))?,
+        Kind::CharacterDevice(major, minor) => node(FileType::CharacterDevice, (*major, *minor))?,
+        Kind::BlockDevice(major, minor) => node(FileType::BlockDevice, (*major, *minor))?,
+        Kind::File(_) | Kind::Directory | Kind::Hardlink(_) => return Err(Errno::INVAL),
+    }
+    attributes.give_name(at.parent, at.name)
 }
 
 impl<R: Read> Unpacking<'_, R> {
@@ -170,14 +201,23 @@ impl<R: Read> Unpacking<'_, R> {
         let at = At { parent, name };
         match &entry.kind {
             Kind::File(_) => {
-                let made = at.file(&mut self.stream, &mut self.buffer, &attributes);
-                return made.map_err(Trouble::from);
+                let (mut refused, owners) = (Vec::new(), self.owners);
+                let finish = |file: BorrowedFd<'_>| {
+                    attributes.give_file(file, |given| {
+                        refused = extended::give(file, &entry.extended, given.limits(owners));
+                    })
+                };
+                let made = at.file(&mut self.stream, &mut self.buffer, finish);
+                self.refuses(path, &refused);
+                made.map_err(Trouble::from)
             }
             Kind::Directory => {
                 if at.directory().map_err(made)? {
+                    let refused = extended_directory(at, entry, self.owners);
+                    self.refuses(path, &refused);
                     self.remember(path, attributes);
                 }
-                return Ok(Given::Yes);
+                Ok(Given::Yes)
             }
             // It has the attributes of the file that it is another name of.
             Kind::Hardlink(_) => {
@@ -185,23 +225,13 @@ impl<R: Read> Unpacking<'_, R> {
                     let target = At { parent: directory.as_fd(), name: target };
                     at.hardlink(target).map_err(made)?;
                 }
-                return Ok(Given::Yes);
+                Ok(Given::Yes)
             }
-            Kind::Symlink(target) => at.symlink(target).map_err(made)?,
-            Kind::Fifo => at.node(FileType::Fifo, attributes.mode, (0, 0)).map_err(made)?,
-            Kind::CharacterDevice(..) | Kind::BlockDevice(..) if !devices => {
-                return Err(Trouble::Device);
-            }
-            Kind::CharacterDevice(major, minor) => {
-                let numbers = (*major, *minor);
-                at.node(FileType::CharacterDevice, attributes.mode, numbers).map_err(made)?;
-            }
-            Kind::BlockDevice(major, minor) => {
-                let numbers = (*major, *minor);
-                at.node(FileType::BlockDevice, attributes.mode, numbers).map_err(made)?;
+            Kind::CharacterDevice(..) | Kind::BlockDevice(..) if !devices => Err(Trouble::Device),
+            Kind::Symlink(_) | Kind::Fifo | Kind::CharacterDevice(..) | Kind::BlockDevice(..) => {
+                without_data(at, &entry.kind, &attributes).map_err(made)
             }
         }
-        attributes.give_name(at.parent, name).map_err(made)
     }
 
     /// The directory and the name of what a hard link leads to; `None` if that is the link itself.
@@ -242,6 +272,16 @@ impl<R: Read> Unpacking<'_, R> {
                 Ok(given) => self.not_given += u64::from(given == Given::NotAllowed),
                 Err(error) => self.problem(format!("finish {}: {error}", self.shown(&parts))),
             }
+        }
+    }
+
+    /// Counts extended attributes that something did not get, and remembers the first.
+    fn refuses(&mut self, path: &[&[u8]], refused: &[(&[u8], Errno)]) {
+        let Some((name, errno)) = refused.first() else { return };
+        self.not_extended.0 += refused.len() as u64;
+        if self.not_extended.1.is_empty() {
+            let (name, error) = (String::from_utf8_lossy(name), io::Error::from(*errno));
+            self.not_extended.1 = format!("{name} of {}: {error}", self.shown(path));
         }
     }
 

@@ -269,6 +269,10 @@ pub const ARCHIVE_DEPTH_MAX: usize = 256;
 /// Longest name or record of an archive that describes another member, in bytes: paths have 4 KiB,
 /// extended attributes 64 KiB.
 pub const ARCHIVE_ATTACHED_BYTES_MAX: usize = 1 << 20;
+/// Value of one extended attribute, in bytes: as much as Linux lets any have …
+pub const ARCHIVE_XATTR_BYTES_MAX: usize = 64 << 10;
+/// … and all of one file's in a copy, with their names. They travel in one record.
+pub const ARCHIVE_XATTRS_BYTES_MAX: usize = 256 << 10;
 /// Files with several names that are known as such in one copy; beyond them, each name becomes a file.
 pub const ARCHIVE_LINKS_MAX: usize = 1 << 20;
 /// Directories that wait for their mode and time until what is in them is made; beyond them, they get
@@ -362,6 +366,7 @@ pub const SWEEP_BARREN_SCANS_MAX: usize = 16;
 
 const _: () = assert!(CHUNK_BYTES <= TAIL_BYTES_MAX);
 const _: () = assert!(4 * ARCHIVE_REPORT_BYTES <= ARCHIVE_WINDOW_BYTES);
+const _: () = assert!(2 * ARCHIVE_XATTRS_BYTES_MAX <= ARCHIVE_ATTACHED_BYTES_MAX);
 const _: () = assert!(UNSENT_BYTES_EACH <= CHUNK_BYTES);
 const _: () = assert!(TOMBSTONES_KEPT <= TOMBSTONES_MAX);
 const _: () = assert!(

@@ -14,7 +14,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{CWD, FileType, Mode, mknodat},
+    fs::{CWD, FileType, Mode, XattrFlags, getxattr, mknodat, setxattr},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{Winsize, tcsetwinsize},
 };
@@ -41,6 +41,33 @@ fn make(top: &Path) {
     }
     let file = fs::File::options().write(true).open(at("-dash")).unwrap();
     file.set_modified(UNIX_EPOCH + Duration::new(981_173_106, 123_456_789)).unwrap();
+}
+
+#[test]
+fn holes_and_what_users_gave_are_kept_both_ways() {
+    let agent = Agent::start();
+    fs::create_dir(agent.at("tree")).unwrap();
+    let file = fs::File::create(agent.at("tree/sparse")).unwrap();
+    file.set_len(100 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"data", 70_000_003).unwrap();
+    let give = |path: &str| {
+        setxattr(agent.at(path), "user.note", path.as_bytes(), XattrFlags::empty()).is_ok()
+    };
+    // Not every file system knows them.
+    let given = give("tree") && give("tree/sparse");
+    agent.copy(&["tree", ":in"]);
+    agent.copy(&[":in", "out"]);
+    for copy in ["in", "out"] {
+        let path = agent.at(copy).join("sparse");
+        assert!(fs::read(&path).unwrap() == fs::read(agent.at("tree/sparse")).unwrap());
+        let bytes = fs::metadata(&path).unwrap().blocks() * 512;
+        assert!(bytes <= 256 << 10, "{copy}: {bytes} bytes on disk");
+        for (path, note) in [(agent.at(copy), "tree"), (path, "tree/sparse")] {
+            let mut value = [0; 64];
+            let length = getxattr(&path, "user.note", &mut value[..]).unwrap_or(0);
+            assert_eq!(&value[..length] == note.as_bytes(), given, "{path:?}");
+        }
+    }
 }
 
 #[test]

@@ -49,8 +49,9 @@ const EXIT_INCOMPLETE: u8 = 1;
     to where the agent's commands start. - is a tar stream: standard input as the source, standard output \
     as the destination. A local path that begins with : is written ./:PATH.\n\n\
     A destination that is a directory gets the sources in it; one that is not there gets the source's \
-    place; SOURCE/. copies what is in a directory. Links are copied as links. Modes and times are kept, \
-    owners with -a.\n\n\
+    place; SOURCE/. copies what is in a directory. Links are copied as links. Modes, times and the \
+    extended attributes of users are kept, owners and capabilities with -a. Blocks of zeros in large files \
+    take no room.\n\n\
     Exit code: 0 if everything was copied, 1 if something was not, 125 if it did not begin."
 )]
 pub struct CpArgs {
