@@ -16,7 +16,9 @@ use std::{
 
 use client_support::{Agent, noise, open};
 use doorward::{
-    client::{Address, Client, ClientError, Command, Options},
+    client::{
+        Address, AttachEvent, AttachOptions, Client, ClientError, Command, NotTaken, Options,
+    },
     core::{ids::Stream, outcome::ExitStatus},
 };
 use tokio::{
@@ -226,6 +228,32 @@ async fn pieces_and_bytes_are_read_in_turns() {
     assert_eq!(error.kind(), ErrorKind::NotFound);
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ClientError>());
     assert!(matches!(inner, Some(ClientError::Refused(_))), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_deadline_ends_an_attached_call() {
+    let agent = Agent::start(open);
+    let client = direct(&agent).await;
+    client.start("e", &Command::new(["sh", "-c", "echo ready; exec sleep 60"])).await.unwrap();
+    let begun = Instant::now();
+    let bounded =
+        |millis| client.with_deadline(tokio::time::Instant::now() + Duration::from_millis(millis));
+    let mut attached = bounded(500).attach("e", AttachOptions::default()).await.unwrap();
+    let error = loop {
+        match attached.next().await {
+            Ok(event) => assert!(matches!(event, Some(AttachEvent::Output { .. })), "{event:?}"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, ClientError::Deadline), "{error}");
+    assert!(begun.elapsed() >= Duration::from_millis(500));
+    assert!(attached.next().await.unwrap().is_none(), "nothing comes after it");
+    assert_eq!(attached.input().send("x".into()).await, Err(NotTaken::Over));
+    // Nobody is there any more: before the call is open it is bounded too.
+    drop(agent);
+    let error = bounded(300).attach("e", AttachOptions::default()).await.unwrap_err();
+    assert!(matches!(error, ClientError::Deadline), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -106,7 +106,8 @@ impl Driver {
 
     /// Keeps the call until everything was told, or nobody listens.
     pub(super) async fn run(mut self, call: Call) {
-        let end = self.keep(call).await;
+        let bound = self.client.bound;
+        let end = bound.within(self.keep(call)).await;
         self.outbox.over();
         if let Err(error) = end {
             // Whoever listened may have left.

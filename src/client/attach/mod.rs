@@ -175,7 +175,8 @@ pub enum NotTaken {
 impl Client {
     /// Sits before an exec. Returns when the agent has answered, after retries if need be.
     ///
-    /// Must be called on a tokio runtime, on which a task keeps the call. Dropping the future leaves.
+    /// Must be called on a tokio runtime, on which a task keeps the call. Dropping the future leaves. At
+    /// the client's deadline the call is over, with [`ClientError::Deadline`].
     pub async fn attach(
         &self,
         exec_id: &str,
@@ -184,7 +185,7 @@ impl Client {
         let outbox = Arc::new(Outbox::new(options.role, options.size));
         let (sender, events) = mpsc::channel(CLIENT_EVENTS_MAX);
         let mut driver = Driver::new(self.clone(), exec_id, options.start, outbox.clone(), sender);
-        let (call, exec) = driver.open_first().await?;
+        let (call, exec) = self.bound.within(driver.open_first()).await?;
         let driver = tokio::spawn(driver.run(call));
         Ok(Attached { exec, input: AttachInput { outbox }, events, driver })
     }
