@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::{HeaderValue, Request, header::CONTENT_TYPE};
+use http_body_util::Full;
 use tokio::time::{Instant, sleep};
-use tonic::{Code, Response, Status};
+use tonic::{Code, Response, Status, body::Body};
 
 use super::{
-    ClientError, Command, Options, OutputReader, StdinWriter, Token,
+    Address, ClientError, Command, Options, OutputReader, StdinWriter, Token,
     bound::Bound,
     link::Link,
     retry::{Fetched, Retry, Verdict, asked_pause, dice, may_pass},
@@ -36,15 +39,16 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects, once and at once: a wrong address is told now and not after a minute.
+    /// Connects, once and at once: a wrong address is told now and not after a minute, and so is a certificate
+    /// of ours that the other side does not take.
     pub async fn connect(options: Options) -> Result<Self, ClientError> {
         let tls = options.tls()?.map(Arc::new);
         let Options { address, task_id, token, ca: _, identity: _ } = options;
         let link = Link::new(address.clone(), tls);
         link.authorize(token.authorization().await?);
-        link.open()
-            .await
-            .map_err(|error| ClientError::Connect { address, reason: error.to_string() })?;
+        if let Err(reason) = first_contact(&link, &address).await {
+            return Err(ClientError::Connect { address, reason });
+        }
         let grpc =
             TaskCommandRouterClient::new(link.clone()).max_decoding_message_size(REQUEST_BYTES_MAX);
         Ok(Self {
@@ -208,6 +212,32 @@ impl Client {
         }
         Ok(retry.renewed(fetched))
     }
+}
+
+/// Opens the connection. In TLS 1.3 a side that shows a certificate hears only with the first answer whether it
+/// was taken, so that a call is made, of which any answer will do.
+async fn first_contact(link: &Link, address: &Address) -> Result<(), String> {
+    link.open().await.map_err(|error| error.to_string())?;
+    match address {
+        Address::Tls { .. } => {
+            let asked = link.send(health_check()).await;
+            asked.map(|_| ()).map_err(|status| status.message().to_string())
+        }
+        Address::Tcp { .. } | Address::Unix(_) => Ok(()),
+    }
+}
+
+/// A call that needs no authentication, of the service as a whole.
+fn health_check() -> Request<Body> {
+    // A message without fields, in gRPC's frame.
+    const EMPTY: [u8; 5] = [0; 5];
+    let mut request = Request::post("/grpc.health.v1.Health/Check")
+        .body(Body::new(Full::new(Bytes::from_static(&EMPTY))))
+        .expect("the path is a path");
+    let headers = request.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("te", HeaderValue::from_static("trailers"));
+    request
 }
 
 fn exited(code: i32) -> Result<ExitStatus, ClientError> {
