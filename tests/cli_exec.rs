@@ -152,12 +152,31 @@ fn a_detached_exec_goes_on_without_us() {
         (Some(0), &b"later\n"[..]),
         "{output:?}"
     );
+    let again = agent.exec(&[&["--json"], &args[..]].concat()).output().unwrap();
+    assert_eq!(&again.stdout[..], b"{\"id\":\"later\"}\n", "{again:?}");
     let output = agent.exec(&args[1..]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(fs::read_to_string(file).unwrap(), "made\n");
 
     let embedded = doorward(&["exec", "-d", "--", "true"]).output().unwrap();
     assert_eq!(embedded.status.code(), Some(125), "{embedded:?}");
+}
+
+#[test]
+fn every_help_says_what_the_exit_codes_mean() {
+    let help = |args: &[&str]| {
+        let output = doorward(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let all = help(&["--help"]);
+    let (_, commands) = all.split_once("Commands:\n").unwrap();
+    let names = commands.lines().map_while(|line| line.split_whitespace().next());
+    let names: Vec<_> = names.filter(|name| *name != "help").collect();
+    assert!(names.len() >= 15 && names.contains(&"cp"), "{names:?}");
+    for name in names {
+        assert!(help(&[name, "--help"]).contains("Exit code: "), "{name}");
+    }
 }
 
 #[test]

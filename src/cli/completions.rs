@@ -7,7 +7,10 @@ use super::show;
 
 /// The arguments of `doorward completions`.
 #[derive(Args, Debug)]
-#[command(after_help = "For one session of bash: source <(doorward completions bash)")]
+#[command(
+    after_help = "For one session of bash: source <(doorward completions bash)\n\nExit code: 0; 125 if \
+    it could not be printed."
+)]
 pub struct CompletionsArgs {
     /// Whose script it is to be
     shell: Shell,

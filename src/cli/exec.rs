@@ -7,12 +7,13 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
+use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     connect::{self, Connection},
     failure::{EXIT_NO_READER, told},
-    show::{self, human::printable},
+    show::{self, human::printable, json},
     streams::{CopyError, feed, own, print},
     terminal::{self, Raw},
 };
@@ -41,6 +42,9 @@ pub struct ExecArgs {
     /// Print the id and leave once the command runs
     #[arg(short, long, conflicts_with_all = ["interactive", "tty"])]
     detach: bool,
+    /// Print the id as a JSON object
+    #[arg(long, requires = "detach")]
+    json: bool,
     /// Where the command starts: an absolute path
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
@@ -113,7 +117,10 @@ async fn exec(args: ExecArgs, place: Place) -> anyhow::Result<u8> {
     client.start(&id, &args.command()).await.map_err(|error| anyhow!("{error}"))?;
     if args.detach {
         feed(client.stdin(&id), None).await.map_err(|error| anyhow!("{error}"))?;
-        show::put(&format!("{id}\n"))?;
+        match args.json {
+            true => json::line(&Detached { id: &id })?,
+            false => show::put(&format!("{id}\n"))?,
+        }
         return Ok(0);
     }
     let raw = match args.tty && args.interactive {
@@ -143,6 +150,12 @@ async fn exec(args: ExecArgs, place: Place) -> anyhow::Result<u8> {
     };
     drop(raw);
     ended
+}
+
+/// The line of `--json`.
+#[derive(Serialize)]
+struct Detached<'a> {
+    id: &'a str,
 }
 
 /// What a command's input is.

@@ -7,10 +7,15 @@ use std::ffi::OsString;
 
 use clap::{Args, Command, FromArgMatches};
 
+/// What the help says of exit codes.
+const EXIT_HELP: &str = "Exit code: that of the command after --, if there is one: its own, 128+n if signal n ended it, 126 or \
+     127 if it could not be executed. Without one 0 after TERM or INT. 143 after a second of them; 78 if \
+     the configuration is not valid or cannot be used.";
+
 /// Flags of `doorward serve`. Sizes are written like 512MiB or 16GiB, times like 200ms, 10s or
 /// 24h (a number alone is bytes, or seconds); a switch in a variable is `true` or `false`.
 #[derive(Debug, Clone, Args)]
-#[command(next_line_help = true)]
+#[command(next_line_help = true, after_help = EXIT_HELP)]
 pub struct ServeArgs {
     /// Where to listen: tcp://HOST:PORT (port 0 is any free one) or unix:///PATH. Repeatable; in
     /// the variable separated by commas.
