@@ -314,9 +314,12 @@ pub const WATCH_READ_BYTES: usize = 64 << 10;
 /// call.
 pub const WATCH_RENAME: Duration = Duration::from_millis(10);
 
-/// Longest unfinished control sequence of an output that the terminal client repeats after it wrote a
-/// line of its own in between, in bytes: longer ones are titles and pictures.
+/// Longest unfinished control sequence of an output that is repeated after something else was written
+/// in between, in bytes: longer ones are titles and pictures.
 pub const TERMINAL_SEQUENCE_BYTES_MAX: usize = 4 << 10;
+/// Settings of the keyboard that a program put on top of each other and that are kept (kitty's
+/// protocol): each program that is started in another one adds one.
+pub const TERMINAL_KEYBOARDS_MAX: usize = 64;
 /// How long the terminal client holds output back for a screen that it asked for; after that it goes
 /// on without.
 pub const REDRAW: Duration = Duration::from_secs(2);

@@ -14,6 +14,7 @@ pub mod ids;
 pub mod inbox;
 pub mod life;
 pub mod limits;
+pub mod modes;
 pub mod outcome;
 pub mod passwd;
 pub mod registry;

@@ -9,7 +9,6 @@ mod escape;
 mod feed;
 mod lines;
 pub(super) mod login;
-mod modes;
 mod redraw;
 mod shown;
 mod signals;

@@ -17,7 +17,6 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Kind,
     lines::{above, over},
-    modes::Modes,
 };
 use crate::{
     cli::{
@@ -25,7 +24,7 @@ use crate::{
         streams::{PIECES, write_all},
         terminal,
     },
-    core::{ids::Stream, spec::WindowSize},
+    core::{ids::Stream, modes::Modes, spec::WindowSize},
 };
 
 /// What people see.

@@ -1,5 +1,6 @@
-//! What a program has switched on in our terminal, so that it can be switched off when we leave
-//! while the program goes on: the other screen, the mouse, a hidden cursor and their like.
+//! What a program has switched on in its terminal: the other screen, the mouse, a hidden cursor and
+//! their like. They can be switched off in a terminal that is left while the program goes on, and
+//! on in another one that shows it.
 //!
 //! It follows the output as a terminal does, sequence by sequence, but keeps only modes. It also
 //! knows whether the output stands in the middle of a sequence: who writes something in between
@@ -7,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::core::limits::TERMINAL_SEQUENCE_BYTES_MAX;
+use super::limits::{TERMINAL_KEYBOARDS_MAX, TERMINAL_SEQUENCE_BYTES_MAX};
 
 const ESC: u8 = 0x1b;
 /// CAN and SUB end any sequence.
@@ -22,12 +23,21 @@ const OFF: [u16; 16] =
 const ON: [u16; 2] = [7, 25];
 /// Those that change to the other screen.
 const SCREENS: [u16; 3] = [47, 1047, 1049];
-/// Pushed keyboard settings that are popped again, at most (kitty's protocol).
-const KEYBOARDS_MAX: u16 = 64;
+/// What a terminal that nobody has touched means by the characters of G0 and G1: ASCII.
+const ASCII: u8 = b'B';
+/// What makes some of them lines and corners.
+const LINES: u8 = b'0';
+/// The lines and corners that take the place of ` to ~.
+const DRAWN: [char; 31] = [
+    '\u{25c6}', '\u{2592}', '\u{2409}', '\u{240c}', '\u{240d}', '\u{240a}', '\u{b0}', '\u{b1}',
+    '\u{2424}', '\u{240b}', '\u{2518}', '\u{2510}', '\u{250c}', '\u{2514}', '\u{253c}', '\u{23ba}',
+    '\u{23bb}', '\u{2500}', '\u{23bc}', '\u{23bd}', '\u{251c}', '\u{2524}', '\u{2534}', '\u{252c}',
+    '\u{2502}', '\u{2264}', '\u{2265}', '\u{3c0}', '\u{2260}', '\u{a3}', '\u{b7}',
+];
 
 /// The modes of a terminal, as far as output has changed them.
-#[derive(Default)]
-pub(super) struct Modes {
+#[derive(Debug, Clone, Default)]
+pub struct Modes {
     place: Place,
     /// The sequence that has begun, up to a bound.
     begun: Vec<u8>,
@@ -39,14 +49,28 @@ pub(super) struct Modes {
     insert: bool,
     /// CSI n ; m r.
     region: bool,
-    /// ESC ( 0 and the like, or SO.
-    characters: bool,
+    characters: Characters,
     /// CSI n SP q.
-    cursor_shape: bool,
+    cursor_shape: u16,
     /// CSI > 4 ; n m (xterm's modifyOtherKeys).
-    other_keys: bool,
-    /// CSI > n u, not popped yet.
-    keyboards: u16,
+    other_keys: u16,
+    /// The settings of CSI > n u that were not popped yet (kitty's protocol), up to a bound.
+    keyboards: Vec<u16>,
+}
+
+/// Which characters are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Characters {
+    /// ESC ( and ESC ) name what G0 and G1 are.
+    sets: [u8; 2],
+    /// SI and SO say which of them is used.
+    used: usize,
+}
+
+impl Default for Characters {
+    fn default() -> Self {
+        Self { sets: [ASCII; 2], used: 0 }
+    }
 }
 
 /// Where in a sequence the output stands.
@@ -68,20 +92,39 @@ enum Place {
 
 impl Modes {
     /// Follows the next piece of output.
-    pub(super) fn follow(&mut self, output: &[u8]) {
+    pub fn follow(&mut self, output: &[u8]) {
         for byte in output {
             self.byte(*byte);
         }
     }
 
+    /// What the next byte shows if it is not the character that it is in ASCII.
+    pub fn drawn(&self, byte: u8) -> Option<char> {
+        let lines = self.characters.sets[self.characters.used] == LINES;
+        match (self.place, byte) {
+            (Place::Ground, b'`'..=b'~') if lines => Some(DRAWN[usize::from(byte - b'`')]),
+            (_, _) => None,
+        }
+    }
+
+    /// Whether rows are counted from the top of the region (DECOM).
+    pub fn origin(&self) -> bool {
+        self.changed.contains(&6)
+    }
+
+    /// The sequence or character that has begun, as far as it came, but for what is beyond the bound.
+    pub fn begun(&self) -> &[u8] {
+        &self.begun
+    }
+
     /// Whether the other screen is shown: a program has all of the terminal.
-    pub(super) fn full_screen(&self) -> bool {
+    pub fn full_screen(&self) -> bool {
         SCREENS.iter().any(|mode| self.changed.contains(mode))
     }
 
     /// `ours` as it can be written where the output stands: a sequence that it had begun, nearly always
     /// none, is broken off before and begun again behind.
-    pub(super) fn aside(&self, ours: &str) -> Vec<u8> {
+    pub fn aside(&self, ours: &str) -> Vec<u8> {
         match self.place {
             Place::Ground => ours.into(),
             // A character that was cut shows as one that nobody knows; nothing can be done about it.
@@ -93,14 +136,14 @@ impl Modes {
     }
 
     /// What undoes all of it; from here on nothing counts as changed.
-    pub(super) fn undo(&mut self) -> Vec<u8> {
+    pub fn undo(&mut self) -> Vec<u8> {
         let mut undo = Vec::new();
         if self.place != Place::Ground {
             undo.push(BREAKS[0]);
         }
         // They belong to the screen that is shown.
-        if self.keyboards > 0 {
-            undo.extend(format!("\x1b[<{}u", self.keyboards).bytes());
+        if !self.keyboards.is_empty() {
+            undo.extend(format!("\x1b[<{}u", self.keyboards.len()).bytes());
         }
         for mode in SCREENS.iter().chain(&OFF).filter(|mode| self.changed.contains(mode)) {
             undo.extend(format!("\x1b[?{mode}l").bytes());
@@ -109,13 +152,13 @@ impl Modes {
             undo.extend(format!("\x1b[?{mode}h").bytes());
         }
         let switches: [(bool, &[u8]); 6] = [
-            (self.other_keys, b"\x1b[>4m"),
+            (self.other_keys != 0, b"\x1b[>4m"),
             (self.keypad, b"\x1b>"),
             (self.insert, b"\x1b[4l"),
             // Setting it moves the cursor.
             (self.region, b"\x1b7\x1b[r\x1b8"),
-            (self.characters, b"\x0f\x1b(B\x1b)B"),
-            (self.cursor_shape, b"\x1b[0 q"),
+            (self.characters != Characters::default(), b"\x0f\x1b(B\x1b)B"),
+            (self.cursor_shape != 0, b"\x1b[0 q"),
         ];
         for (_, sequence) in switches.iter().filter(|(on, _)| *on) {
             undo.extend_from_slice(sequence);
@@ -125,13 +168,47 @@ impl Modes {
         undo
     }
 
+    /// What switches it on in a terminal that nobody has touched, but for the other screen, the region
+    /// and the origin: those belong to what is drawn.
+    pub fn redo(&self) -> Vec<u8> {
+        let mut redo = Vec::new();
+        for mode in OFF.iter().filter(|mode| **mode != 6 && self.changed.contains(mode)) {
+            redo.extend(format!("\x1b[?{mode}h").bytes());
+        }
+        for mode in ON.iter().filter(|mode| self.changed.contains(mode)) {
+            redo.extend(format!("\x1b[?{mode}l").bytes());
+        }
+        for keyboard in &self.keyboards {
+            redo.extend(format!("\x1b[>{keyboard}u").bytes());
+        }
+        if self.other_keys != 0 {
+            redo.extend(format!("\x1b[>4;{}m", self.other_keys).bytes());
+        }
+        if self.cursor_shape != 0 {
+            redo.extend(format!("\x1b[{} q", self.cursor_shape).bytes());
+        }
+        let Characters { sets: [first, second], used } = self.characters;
+        let switches: [(bool, &[u8]); 5] = [
+            (self.keypad, b"\x1b="),
+            (self.insert, b"\x1b[4h"),
+            (first != ASCII, &[ESC, b'(', first]),
+            (second != ASCII, &[ESC, b')', second]),
+            (used == 1, b"\x0e"),
+        ];
+        for (_, sequence) in switches.iter().filter(|(on, _)| *on) {
+            redo.extend_from_slice(sequence);
+        }
+        redo
+    }
+
     fn byte(&mut self, byte: u8) {
         match (self.place, byte) {
             (Place::Ground, 0x20..=0x7e) => {}
             (_, ESC) if self.place == Place::Text => self.go_on(Place::TextEscape, byte),
             (_, ESC) => self.begin(Place::Escape, byte),
             (_, byte) if BREAKS.contains(&byte) => self.end(),
-            (Place::Ground, 0x0e) => self.characters = true,
+            (Place::Ground, 0x0e) => self.characters.used = 1,
+            (Place::Ground, 0x0f) => self.characters.used = 0,
             (Place::Ground, 0xc2..=0xdf) => self.begin(Place::Character(1), byte),
             (Place::Ground, 0xe0..=0xef) => self.begin(Place::Character(2), byte),
             (Place::Ground, 0xf0..=0xf4) => self.begin(Place::Character(3), byte),
@@ -189,7 +266,8 @@ impl Modes {
             b"=" => self.keypad = true,
             b">" => self.keypad = false,
             b"c" => *self = Self::default(),
-            [b'(' | b')', set] => self.characters = *set != b'B',
+            [b'(', set] => self.characters.sets[0] = *set,
+            [b')', set] => self.characters.sets[1] = *set,
             _ => {}
         }
     }
@@ -207,17 +285,19 @@ impl Modes {
             (b"4", b'h' | b'l') => self.insert = *last == b'h',
             (b"!", b'p') => self.soft_reset(),
             ([] | [b'0'..=b'9' | b';', ..], b'r') => self.region = !parameters.is_empty(),
-            ([shape @ .., b' '], b'q') => self.cursor_shape = !matches!(shape, b"" | b"0"),
+            ([shape @ .., b' '], b'q') => self.cursor_shape = numbers(shape).next().unwrap_or(0),
             ([b'>', keys @ ..], b'm') => {
                 let mut keys = numbers(keys);
                 if keys.next() == Some(4) {
-                    self.other_keys = keys.next().unwrap_or(0) != 0;
+                    self.other_keys = keys.next().unwrap_or(0);
                 }
             }
-            ([b'>', ..], b'u') => self.keyboards = (self.keyboards + 1).min(KEYBOARDS_MAX),
+            ([b'>', keyboard @ ..], b'u') if self.keyboards.len() < TERMINAL_KEYBOARDS_MAX => {
+                self.keyboards.push(numbers(keyboard).next().unwrap_or(0));
+            }
             ([b'<', count @ ..], b'u') => {
-                let count = numbers(count).next().unwrap_or(1).max(1);
-                self.keyboards = self.keyboards.saturating_sub(count);
+                let count = usize::from(numbers(count).next().unwrap_or(1).max(1));
+                self.keyboards.truncate(self.keyboards.len().saturating_sub(count));
             }
             (_, _) => {}
         }
@@ -244,7 +324,7 @@ impl Modes {
         self.keypad = false;
         self.insert = false;
         self.region = false;
-        self.characters = false;
+        self.characters = Characters::default();
     }
 }
 
@@ -298,6 +378,50 @@ mod tests {
         ];
         for (output, expected) in cases {
             assert_eq!(undone(output), expected, "{output:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_switched_on_can_be_switched_on_elsewhere() {
+        let cases = [
+            ("text\r\n\x1b[31mred\x1b[?1049h\x1b[2;20r\x1b[?6h", ""),
+            (
+                "\x1b[?1000;1006h\x1b[?2004h\x1b[?1h\x1b=",
+                "\x1b[?1h\x1b[?1000h\x1b[?1006h\x1b[?2004h\x1b=",
+            ),
+            ("\x1b[?25l\x1b[?7l\x1b[4h", "\x1b[?7l\x1b[?25l\x1b[4h"),
+            ("\x1b[>1u\x1b[>5u\x1b[<u\x1b[>4;2m\x1b[5 q", "\x1b[>1u\x1b[>4;2m\x1b[5 q"),
+            ("\x1b(0\x1b)A\x0e", "\x1b(0\x1b)A\x0e"),
+            ("\x1b(0\x0e\x1b(B\x0f", ""),
+        ];
+        for (output, expected) in cases {
+            let mut modes = Modes::default();
+            modes.follow(output.as_bytes());
+            let redo = modes.redo();
+            assert_eq!(String::from_utf8(redo.clone()).unwrap(), expected, "{output:?}");
+            let mut other = Modes::default();
+            other.follow(&redo);
+            assert_eq!(other.redo(), redo, "{output:?}");
+        }
+    }
+
+    #[test]
+    fn lines_and_corners_are_drawn_only_where_they_are_meant() {
+        let cases = [
+            ("", None),
+            ("\x1b(0", Some('\u{2500}')),
+            ("\x1b(0\x1b[", None),
+            ("\x1b(0\x1b(B", None),
+            ("\x1b)0", None),
+            ("\x1b)0\x0e", Some('\u{2500}')),
+            ("\x1b)0\x0e\x0f", None),
+            ("\x1b(0\x1b]0;", None),
+        ];
+        for (output, expected) in cases {
+            let mut modes = Modes::default();
+            modes.follow(output.as_bytes());
+            assert_eq!(modes.drawn(b'q'), expected, "{output:?}");
+            assert_eq!(modes.drawn(b'A'), None, "{output:?}");
         }
     }
 
