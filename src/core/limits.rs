@@ -76,6 +76,39 @@ pub const GATHER: Duration = Duration::from_micros(300);
 /// Sizes of one terminal that are remembered with their offsets, the newest: dragging a window's
 /// edge makes some dozens, and only a screen that is far behind needs old ones.
 pub const WINDOW_SIZES_MAX: usize = 256;
+/// How far a terminal's screen may be behind the output before it is begun anew, cleared, in bytes:
+/// what can be taken in within a second, and so many lines that nobody misses one.
+pub const SCREEN_BEHIND_BYTES_MAX: u64 = 8 * MIB;
+/// Bytes before the end of the output where a screen is begun anew: full-screen programs draw all of a
+/// large terminal with less.
+pub const SCREEN_RESTART_BYTES: u64 = 256 * KIB;
+/// While nobody asks for it, a screen follows the output in steps of at least this, in bytes: most
+/// terminals never say as much, so that theirs costs nothing before somebody comes back.
+pub const SCREEN_STEP_BYTES: u64 = MIB;
+/// How long a screen that nobody asks for lets output gather …
+pub const SCREEN_PAUSE: Duration = Duration::from_millis(200);
+/// … and for how many times as long as the last step took, so that it never has more than a fifth of
+/// one processor.
+pub const SCREEN_PAUSE_FACTOR: u32 = 4;
+/// How long taking in output may take, once; after that the screen is begun anew at the output's end.
+/// Some kilobytes can ask for the work of hours (a character repeated 65535 times, again and again).
+pub const SCREEN_WORK_MAX: Duration = Duration::from_secs(1);
+/// Bytes of output between two looks at that time. They can ask for at most a tenth of a second.
+pub const SCREEN_SLICE_BYTES: usize = 128;
+/// Largest terminal whose screen is kept, in rows times columns: more than 8K displays hold in a
+/// readable font. Others are shown cleared.
+pub const SCREEN_CELLS_MAX: u64 = 1 << 17;
+/// Memory of one such cell in bytes, of both screens together.
+pub const SCREEN_CELL_BYTES: u64 = 64;
+/// Memory of all kept screens, in bytes: 250 of the usual size. Where there is no room, a screen is
+/// shown cleared. Those that nobody sits before go as soon as they have more than half of it.
+pub const SCREENS_BYTES_MAX: u64 = 32 * MIB;
+/// How long a screen is kept that nobody sits before. Then it is made again from the output at need.
+pub const SCREEN_IDLE: Duration = Duration::from_secs(3600);
+/// Callers that wait for one exec's screen; more wait for their place.
+pub const SCREEN_ASKS_MAX: usize = 16;
+/// Longest title of a terminal that is shown again, in bytes.
+pub const SCREEN_TITLE_BYTES_MAX: usize = 512;
 /// Bytes of a stream that come within so many milliseconds count as having come at once, where it is
 /// remembered when they came: finer is of no use to people …
 pub const ARRIVAL_STEP_MS: u64 = 10;
@@ -342,6 +375,8 @@ pub const PUMPS_AT_ONCE: usize = 4;
 pub const FILE_JOBS_AT_ONCE: usize = 6;
 /// Scans of /proc and sweeps at once.
 pub const SCANS_AT_ONCE: usize = 4;
+/// Screens that take in output at once: none has to be there within a millisecond.
+pub const SCREENS_AT_ONCE: usize = 2;
 /// How much of a process's environment is searched for the cookie, in bytes: more than the
 /// kernel lets a program be started with under the usual stack limit of 8 MiB (a quarter of it).
 pub const ENVIRON_BYTES_MAX: usize = 2 << 20;
@@ -370,8 +405,12 @@ pub const SWEEP_BARREN_SCANS_MAX: usize = 16;
 const _: () = assert!(CHUNK_BYTES <= TAIL_BYTES_MAX);
 const _: () = assert!(4 * ARCHIVE_REPORT_BYTES <= ARCHIVE_WINDOW_BYTES);
 const _: () = assert!(2 * ARCHIVE_XATTRS_BYTES_MAX <= ARCHIVE_ATTACHED_BYTES_MAX);
+const _: () = assert!(SCREEN_STEP_BYTES < SCREEN_BEHIND_BYTES_MAX);
+const _: () = assert!(SCREEN_RESTART_BYTES <= SCREEN_STEP_BYTES);
+const _: () = assert!(SCREEN_CELLS_MAX * SCREEN_CELL_BYTES <= SCREENS_BYTES_MAX / 2);
 const _: () = assert!(UNSENT_BYTES_EACH <= CHUNK_BYTES);
 const _: () = assert!(TOMBSTONES_KEPT <= TOMBSTONES_MAX);
 const _: () = assert!(
-    SPAWNS_AT_ONCE + PUMPS_AT_ONCE + FILE_JOBS_AT_ONCE + SCANS_AT_ONCE <= BLOCKING_THREADS_MAX
+    SPAWNS_AT_ONCE + PUMPS_AT_ONCE + FILE_JOBS_AT_ONCE + SCANS_AT_ONCE + SCREENS_AT_ONCE
+        <= BLOCKING_THREADS_MAX
 );

@@ -3,7 +3,8 @@
 //! A [`birth`] makes the process, the exec's own task (`run`) sees it to its end, and everybody
 //! else watches its [`handle`]. A [`store`] holds the [`spool`]s, one a stream; a [`pump`] moves
 //! a pipe or terminal into its spool, a [`reader`] reads it from any offset, and [`input`] is
-//! written by offset. The [`engine`] is the table of all of it.
+//! written by offset. A terminal's [`screen`] is kept once somebody attached. The [`engine`] is the
+//! table of all of it.
 
 mod audit;
 pub mod birth;
@@ -21,6 +22,7 @@ pub mod pump;
 pub mod reader;
 mod room;
 mod run;
+pub mod screen;
 pub mod seats;
 pub mod secrets;
 pub mod spool;

@@ -28,8 +28,7 @@ use crate::{
 /// A place in a spool.
 pub struct Reader {
     spool: Arc<Spool>,
-    /// Where it began.
-    start: u64,
+    counts: Counts,
     /// The next byte it gives.
     offset: u64,
     /// Where the stream ended when this was opened.
@@ -38,6 +37,15 @@ pub struct Reader {
     file: Option<Arc<OwnedFd>>,
     /// Bytes from `offset` on that were read from the file.
     ahead: Bytes,
+}
+
+/// What counts as delivered by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counts {
+    /// What it gives, which begins here.
+    From(u64),
+    /// Nothing.
+    Never,
 }
 
 /// What a reader gives.
@@ -76,8 +84,8 @@ pub enum ReadError {
 }
 
 impl Reader {
-    pub(super) fn new(spool: Arc<Spool>, offset: u64, opened_end: u64) -> Self {
-        Self { spool, start: offset, offset, opened_end, file: None, ahead: Bytes::new() }
+    pub(super) fn new(spool: Arc<Spool>, counts: Counts, offset: u64, opened_end: u64) -> Self {
+        Self { spool, counts, offset, opened_end, file: None, ahead: Bytes::new() }
     }
 
     /// The offset of the next byte it will give.
@@ -111,7 +119,7 @@ impl Reader {
     ///
     /// Nothing is lost if the future is dropped, and the call may be repeated after an error.
     pub async fn next(&mut self, bytes_max: usize) -> Result<Next, ReadError> {
-        self.spool.deliver(self.start, self.offset, self.offset);
+        self.deliver(self.offset);
         let bytes_max = bytes_max.max(1);
         loop {
             match self.spool.peek(self.offset, self.opened_end, bytes_max) {
@@ -144,8 +152,16 @@ impl Reader {
     fn give(&mut self, bytes: Bytes) -> Next {
         let offset = self.offset;
         self.offset += bytes.len() as u64;
-        self.spool.deliver(self.start, self.offset, offset);
+        self.deliver(offset);
         Next::Data { offset, bytes }
+    }
+
+    /// Everything below the offset was given, and what is below `had` has reached whoever it reads for.
+    fn deliver(&self, had: u64) {
+        match self.counts {
+            Counts::From(start) => self.spool.deliver(start, self.offset, had),
+            Counts::Never => {}
+        }
     }
 
     /// Waits until what stands at the offset may have changed.

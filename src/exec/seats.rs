@@ -14,7 +14,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{handle::Exec, input::Writer};
+use super::{handle::Exec, input::Writer, screen};
 
 /// The seats before one exec.
 #[derive(Default)]
@@ -23,12 +23,14 @@ pub(super) struct Seats {
     state: Mutex<State>,
     /// What `state.writing` is, for those who wait for a change.
     writing: watch::Sender<Writing>,
+    /// Taken seats, the writer's included.
+    taken: watch::Sender<u32>,
+    /// Who keeps the screen for those who sit down.
+    screen: screen::Slot,
 }
 
 #[derive(Default)]
 struct State {
-    /// Taken seats, the writer's included.
-    taken: u32,
     writing: Writing,
     /// Whether the turn's caller is there.
     present: bool,
@@ -82,15 +84,23 @@ pub enum Displaced {
 impl Seats {
     /// See [`Exec::attached`].
     pub(super) fn count(&self) -> (u32, bool) {
-        let state = self.state.lock();
-        (state.taken, state.present)
+        (*self.taken.borrow(), self.state.lock().present)
+    }
+
+    /// How many seats are taken, and every change of it.
+    pub(super) fn seated(&self) -> watch::Receiver<u32> {
+        self.taken.subscribe()
+    }
+
+    pub(super) fn screen(&self) -> &screen::Slot {
+        &self.screen
     }
 }
 
 impl Seat {
     /// A seat to look on from.
     pub fn observe(exec: &Arc<Exec>) -> Self {
-        exec.seats().state.lock().taken += 1;
+        exec.seats().taken.send_modify(|taken| *taken += 1);
         Self { exec: exec.clone(), writing: None }
     }
 
@@ -139,8 +149,9 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut state = self.exec.seats().state.lock();
-        state.taken -= 1;
+        let seats = self.exec.seats();
+        seats.taken.send_modify(|taken| *taken -= 1);
+        let mut state = seats.state.lock();
         if self.writing == Some(state.writing) {
             state.present = false;
         }

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use super::{
     disk::GivenBack,
     kept::{Appended, Kept, Peek, Size},
+    reader::Counts,
     store::Full,
 };
 pub use super::{
@@ -110,11 +111,14 @@ impl Spool {
 
     /// A reader from `offset` on, which may lie anywhere.
     pub fn reader(self: &Arc<Self>, offset: u64) -> Reader {
-        let end = self.change(|state| {
-            state.readers += 1;
-            state.extent.end()
-        });
-        Reader::new(self.clone(), offset, end)
+        let end = self.reader_came();
+        Reader::new(self.clone(), Counts::From(offset), offset, end)
+    }
+
+    /// A reader whose reading is none: what it was given counts as delivered to nobody.
+    pub(super) fn onlooker(self: &Arc<Self>, offset: u64) -> Reader {
+        let end = self.reader_came();
+        Reader::new(self.clone(), Counts::Never, offset, end)
     }
 
     /// When the byte at `offset` came, in milliseconds since 1970 and with an error of some
@@ -272,6 +276,14 @@ impl Spool {
         if more {
             self.store.tell_freed();
         }
+    }
+
+    /// Returns where the stream ends.
+    fn reader_came(&self) -> u64 {
+        self.change(|state| {
+            state.readers += 1;
+            state.extent.end()
+        })
     }
 
     pub(super) fn reader_gone(&self) {

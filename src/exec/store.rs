@@ -76,6 +76,8 @@ pub struct Store {
     pub(super) memory: AtomicU64,
     /// Bytes kept by all spools, wherever.
     pub(super) kept: AtomicU64,
+    /// Memory held by the screens of all terminals, in bytes.
+    pub(super) screens: AtomicU64,
     /// Pumps that wait for a thread.
     pub(super) waiting: AtomicUsize,
     /// Counts the times that room was made, so that blocked pumps look again.
@@ -143,6 +145,7 @@ impl Store {
             work,
             memory: AtomicU64::new(0),
             kept: AtomicU64::new(0),
+            screens: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             freed: watch::Sender::new(0),
             numbers: AtomicU64::new(0),

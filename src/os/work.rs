@@ -13,7 +13,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::core::limits::{FILE_JOBS_AT_ONCE, PUMPS_AT_ONCE, SCANS_AT_ONCE, SPAWNS_AT_ONCE};
+use crate::core::limits::{
+    FILE_JOBS_AT_ONCE, PUMPS_AT_ONCE, SCANS_AT_ONCE, SCREENS_AT_ONCE, SPAWNS_AT_ONCE,
+};
 
 /// A handle to the pool; clones share it.
 #[derive(Clone)]
@@ -24,6 +26,7 @@ struct Shares {
     pumps: Queue,
     files: Queue,
     scans: Queue,
+    screens: Queue,
 }
 
 /// What a piece of blocking work is for.
@@ -37,6 +40,8 @@ pub enum Share {
     File,
     /// Walking /proc, sweeping a tree.
     Scan,
+    /// Taking a terminal's output in.
+    Screen,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -65,6 +70,7 @@ impl Work {
             pumps: Queue::new(PUMPS_AT_ONCE),
             files: Queue::new(FILE_JOBS_AT_ONCE),
             scans: Queue::new(SCANS_AT_ONCE),
+            screens: Queue::new(SCREENS_AT_ONCE),
         }))
     }
 
@@ -117,6 +123,7 @@ impl Shares {
             Share::Pump => &self.pumps,
             Share::File => &self.files,
             Share::Scan => &self.scans,
+            Share::Screen => &self.screens,
         }
     }
 }

@@ -41,6 +41,7 @@ use crate::{
     },
     exec::{
         handle::Exec,
+        screen::{self, Drawing},
         seats::{Seat, Taken},
     },
     wire::{
@@ -80,6 +81,7 @@ async fn open(control: &Control, request: http::Request<Body>) -> Result<Outflow
     let _ = exec.started().await;
 
     let (seat, taken) = sit(&exec, &open, &who);
+    screen::keep(&exec);
     let sizes = inflow::Own::default();
     if let (Some(Taken::Turn { .. }), Some(size)) = (&taken, size) {
         sizes.resize(&exec, size);
@@ -88,6 +90,14 @@ async fn open(control: &Control, request: http::Request<Body>) -> Result<Outflow
     let (stdin_accepted, turn) = match &taken {
         Some(Taken::Turn { turn, accepted, .. }) => (*accepted, *turn),
         Some(Taken::Displaced { .. }) | None => (exec.input().peek().0, 0),
+    };
+    // In the size of this caller's terminal, if it writes.
+    let drawing = match open.start {
+        Some(Start::Screen(wire::AttachScreen {})) => tokio::select! {
+            drawing = screen::draw(&exec) => drawing,
+            () = control.engine.leaving() => return Err(leaving()),
+        },
+        Some(Start::Offsets(_)) | None => None,
     };
     let opened = Answer::Opened(wire::AttachOpened {
         exec: Some(render::exec(control, &exec)),
@@ -108,7 +118,11 @@ async fn open(control: &Control, request: http::Request<Body>) -> Result<Outflow
     if let Some(Taken::Displaced { by }) = &taken {
         outflow.tell(Answer::Displaced(wire::AttachDisplaced { by: by.to_string() }));
     }
-    outflow.begin(places(&exec, open.start), inflow.start(taken), sizes);
+    let places = places(&exec, open.start, drawing.as_ref());
+    if let Some(drawing) = drawing {
+        outflow.tell(drawn(drawing));
+    }
+    outflow.begin(places, inflow.start(taken), sizes);
     Ok(outflow)
 }
 
@@ -136,11 +150,14 @@ fn sit(exec: &Arc<Exec>, open: &wire::AttachOpen, who: &Arc<str>) -> (Seat, Opti
 }
 
 /// Where the outputs begin.
-fn places(exec: &Exec, start: Option<Start>) -> [From; 2] {
+fn places(exec: &Exec, start: Option<Start>, drawing: Option<&Drawing>) -> [From; 2] {
     let from = |stream, offset| From { stream, offset, until: None };
     let both = |offset: fn(&Exec, Stream) -> u64| {
         [Stream::Stdout, Stream::Stderr].map(|stream| from(stream, offset(exec, stream)))
     };
+    if let Some(drawing) = drawing {
+        return [from(Stream::Stdout, drawing.offset), from(Stream::Stderr, 0)];
+    }
     match start {
         None => both(|exec, stream| exec.output(stream).range().first),
         Some(Start::Offsets(at)) => {
@@ -151,6 +168,12 @@ fn places(exec: &Exec, start: Option<Start>) -> [From; 2] {
             range.end.saturating_sub(ATTACH_TAIL_BYTES).max(range.first)
         }),
     }
+}
+
+fn drawn(drawing: Drawing) -> Answer {
+    let Drawing { data, offset, size, incomplete } = drawing;
+    let size = Some(wire_size(size));
+    Answer::Drawn(wire::AttachDrawn { data: data.into(), size, offset, incomplete })
 }
 
 fn wire_size(size: WindowSize) -> wire::TerminalSize {
