@@ -17,6 +17,7 @@ mod control_list;
 mod control_oom;
 mod control_orders;
 mod control_output;
+mod control_screen;
 mod control_watch;
 mod cuts;
 mod entrypoint;
