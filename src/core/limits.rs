@@ -328,6 +328,19 @@ pub const ARCHIVE_GREETING: Duration = Duration::from_secs(30);
 /// How long a copy's tool may take to clean up after its input ended.
 pub const ARCHIVE_END: Duration = Duration::from_secs(2);
 
+/// Longest image id after its `im-`, in bytes: ours have 22.
+pub const IMAGE_ID_BYTES_MAX: usize = 64;
+/// Longest tag, in bytes: what registries take.
+pub const TAG_BYTES_MAX: usize = 128;
+/// Longest host name and port of a registry, in bytes: a DNS name has at most 253.
+pub const REGISTRY_BYTES_MAX: usize = 260;
+/// Longest repository in a registry, in bytes: what registries take.
+pub const REPOSITORY_BYTES_MAX: usize = 255;
+/// How long an image of which nobody said how long is kept after its last use.
+pub const IMAGE_RENEWED: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Longest time to live that is not for ever: a thousand years, which every arithmetic of ours bears.
+pub const IMAGE_TTL_MAX: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
+
 /// Largest file that the file API of public clients reads or writes, in bytes: theirs, by contract.
 pub const FILE_BYTES_MAX: u64 = 5 * GIB;
 /// Bytes that the file tool moves at once: what a large pipe holds.

@@ -11,6 +11,7 @@ pub mod extent;
 pub mod failure;
 pub mod hosts;
 pub mod ids;
+pub mod image;
 pub mod inbox;
 pub mod life;
 pub mod limits;
