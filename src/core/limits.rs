@@ -341,6 +341,12 @@ pub const IMAGE_RENEWED: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Longest time to live that is not for ever: a thousand years, which every arithmetic of ours bears.
 pub const IMAGE_TTL_MAX: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
 
+/// Largest manifest, index or configuration of an image that is read, in bytes: what registries take
+/// of a manifest. It is held in memory.
+pub const MANIFEST_BYTES_MAX: u64 = 4 * MIB;
+/// Layers of one image: Docker's limit is 127, overlayfs's 500.
+pub const IMAGE_LAYERS_MAX: usize = 512;
+
 /// Largest file that the file API of public clients reads or writes, in bytes: theirs, by contract.
 pub const FILE_BYTES_MAX: u64 = 5 * GIB;
 /// Bytes that the file tool moves at once: what a large pipe holds.
