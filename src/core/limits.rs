@@ -347,6 +347,15 @@ pub const MANIFEST_BYTES_MAX: u64 = 4 * MIB;
 /// Layers of one image: Docker's limit is 127, overlayfs's 500.
 pub const IMAGE_LAYERS_MAX: usize = 512;
 
+/// Images of one store: each change rewrites the index, some 300 bytes an image.
+pub const IMAGES_MAX: usize = 10_000;
+/// Largest `index.json` that is read, in bytes: [`IMAGES_MAX`] images with tags, and others' entries.
+pub const INDEX_BYTES_MAX: u64 = 16 * MIB;
+/// Largest record of an image that is read, in bytes: a line for each of [`IMAGE_LAYERS_MAX`] layers.
+pub const RECORD_BYTES_MAX: u64 = 256 * KIB;
+/// What the images of a store may take, in bytes, before the least recently used ones go.
+pub const IMAGE_STORE_BYTES: u64 = 64 * GIB;
+
 /// Largest file that the file API of public clients reads or writes, in bytes: theirs, by contract.
 pub const FILE_BYTES_MAX: u64 = 5 * GIB;
 /// Bytes that the file tool moves at once: what a large pipe holds.

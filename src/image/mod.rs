@@ -8,3 +8,4 @@
 //! its digest before anything is made of it.
 
 pub mod manifest;
+pub mod store;
