@@ -14,7 +14,7 @@ use crate::core::{
 #[derive(Debug, Clone, PartialEq)]
 pub enum Document {
     /// An image.
-    Image(Manifest),
+    Image(Box<Manifest>),
     /// Images for several platforms.
     Index(Index),
 }
@@ -86,7 +86,7 @@ pub fn parse(bytes: &[u8]) -> Result<Document, ManifestError> {
     if manifest.layers.len() > IMAGE_LAYERS_MAX {
         return Err(ManifestError::Layers { count: manifest.layers.len() });
     }
-    Ok(Document::Image(manifest))
+    Ok(Document::Image(Box::new(manifest)))
 }
 
 /// Reads the configuration of `manifest`.

@@ -346,7 +346,9 @@ impl Store {
                 Ok(bytes) => bytes,
             };
             match manifest::parse(&bytes) {
-                Ok(Document::Image(image)) => return Ok(Some((described(&bytes, &image), image))),
+                Ok(Document::Image(image)) => {
+                    return Ok(Some((described(&bytes, &image), *image)));
+                }
                 Ok(Document::Index(index)) => match index.pick(&manifest::Platform::here()) {
                     Ok(picked) => descriptor = picked.clone(),
                     Err(_) => return Ok(None),
@@ -361,7 +363,7 @@ impl Store {
 /// A manifest that is an image's and whose layers we know.
 fn image_manifest(bytes: &[u8]) -> Result<Manifest, ManifestError> {
     match manifest::parse(bytes)? {
-        Document::Image(manifest) => manifest.layer_media().map(|_| manifest),
+        Document::Image(manifest) => manifest.layer_media().map(|_| *manifest),
         Document::Index(_) => Err(ManifestError::Kind("an index".into())),
     }
 }

@@ -49,7 +49,7 @@ fn use_store(store: &Store, seed: usize, round: usize) {
     let found = store.find(&by_id(&id), at(round as u64)).unwrap();
     assert_eq!(store.verify(&Which::One(found.id), at(0), &|| false).unwrap(), []);
     drop(hold);
-    if round % 3 == 0 {
+    if round.is_multiple_of(3) {
         match store.remove(&id, at(round as u64)) {
             // Another agent may have collected it since.
             Ok(_) | Err(StoreError::NotFound { .. }) => {}
