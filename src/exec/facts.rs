@@ -111,6 +111,12 @@ impl Common {
         Self { named: Mutex::new(workdir.clone()), workdir, user }
     }
 
+    /// Nothing in particular.
+    #[cfg(test)]
+    pub(super) fn plain() -> Self {
+        Self { named: Mutex::new("/".into()), workdir: "/".into(), user: "nobody".into() }
+    }
+
     fn workdir(&self, spec: &ExecSpec) -> Arc<str> {
         let Some(workdir) = &spec.workdir else { return self.workdir.clone() };
         let workdir = workdir.as_c_str().to_string_lossy();

@@ -3,7 +3,7 @@
 use crate::{
     proxy::Proxy,
     support::{Agent, PATIENCE, until},
-    terminal::{BASH, Terminal, ready},
+    terminal::{BASH, Terminal, editing, ready},
 };
 
 /// A shell whose link can be cut.
@@ -60,6 +60,34 @@ async fn output_that_comes_meanwhile_is_not_lost() {
     terminal.shows("connected again").await;
     let numbers: String = (1000..=1015).map(|number| format!("{number}\n")).collect();
     terminal.shows(&format!("{numbers}far>")).await;
+    terminal.enters("exit");
+    assert_eq!(terminal.left().await, 0);
+}
+
+#[tokio::test]
+async fn an_editor_is_whole_after_a_cut() {
+    if !ready() {
+        return;
+    }
+    let agent = Agent::start().await;
+    let (proxy, terminal) = shell(&agent).await;
+    let file = terminal.path("text");
+    let text: String = (1..100).map(|number| format!("line {number}\n")).collect();
+    std::fs::write(&file, text).unwrap();
+    terminal.enters(&editing(&file));
+    terminal.shows("\nline 23\n").await;
+    terminal.types("jj");
+    let before = terminal.screen();
+    proxy.cut();
+    terminal.shows("doorward: the connection broke").await;
+    proxy.mend();
+    terminal.shows_when("the editor's screen", |screen| screen == before).await;
+    terminal.types("ddggO");
+    terminal.types("first");
+    terminal.presses(&["Escape"]);
+    terminal.shows("first\nline 1\nline 2\nline 4\n").await;
+    terminal.enters(":q!");
+    terminal.shows("far>").await;
     terminal.enters("exit");
     assert_eq!(terminal.left().await, 0);
 }

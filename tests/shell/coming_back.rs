@@ -2,8 +2,15 @@
 
 use std::fs;
 
+use doorward::wire::modal::client::PtyInfo;
+use rustix::process::Signal;
+
 use crate::{
-    support::{Agent, door::Eof, sh, until},
+    support::{
+        Agent,
+        door::{Eof, terminal},
+        sh, until,
+    },
     terminal::{BASH, Terminal, editing, file_has, ready},
 };
 
@@ -97,6 +104,96 @@ async fn a_pager_is_redrawn_in_another_size() {
     second.enters("exit");
     assert_eq!(second.left().await, 0);
     assert_eq!(first.left().await, 0);
+}
+
+#[tokio::test]
+async fn an_editor_is_redrawn_in_another_size_with_what_lies_beneath() {
+    if !ready() {
+        return;
+    }
+    let agent = Agent::start().await;
+    let first = shell(&agent, "v").await;
+    first.enters("seq 3");
+    first.shows("3\nfar>").await;
+    let file = first.path("text");
+    fs::write(&file, (1..200).map(|number| format!("line {number}\n")).collect::<String>())
+        .unwrap();
+    first.enters(&editing(&file));
+    first.shows("line 1\nline 2\n").await;
+    // Where a line begins for our keys, nothing of it for the editor.
+    first.types(":\r~d");
+    assert_eq!(first.left().await, 0);
+
+    let second = Terminal::of_size(&agent, (30, 100), &["attach", "v"]);
+    second.shows("line 28\n").await;
+    second.types("100Gzt");
+    second.shows_when("line 100 on top", |screen| screen.starts_with("line 100\n")).await;
+    second.resize(20, 80);
+    second.types("150Gzt");
+    let fits = |screen: &str| screen.starts_with("line 150\n") && screen.contains("line 168\n");
+    second.shows_when("line 150 on top", fits).await;
+    second.enters(":q!");
+    // The screen of before the editor, in a terminal that had not seen it.
+    second.shows("seq 3\n1\n2\n3\nfar>").await;
+    second.enters("exit");
+    assert_eq!(second.left().await, 0);
+}
+
+#[tokio::test]
+async fn a_pager_is_redrawn_and_goes_on() {
+    if !ready() {
+        return;
+    }
+    let agent = Agent::start().await;
+    let first = shell(&agent, "p").await;
+    let file = first.path("text");
+    fs::write(&file, (1..500).map(|number| format!("line {number}\n")).collect::<String>())
+        .unwrap();
+    first.enters(&format!("less {}", file.display()));
+    first.shows("line 23\n").await;
+    first.types("200g");
+    first.shows_when("line 200 on top", |screen| screen.starts_with("line 200\n")).await;
+    let seen = first.screen();
+    first.presses(&["Enter"]);
+    first.shows_when("line 201 on top", |screen| screen.starts_with("line 201\n")).await;
+    first.types("~d");
+    assert_eq!(first.left().await, 0);
+    let second = Terminal::of(&agent, &["attach", "p"]);
+    second.shows_when("line 201 on top", |screen| screen.starts_with("line 201\n")).await;
+    until("the other screen is shown", || second.knows("alternate_on") == "1").await;
+    second.types("k");
+    second.shows_when("the pager's screen of before", |screen| screen == seen).await;
+    second.types("q");
+    second.shows("far>").await;
+    second.enters("exit");
+    assert_eq!(second.left().await, 0);
+}
+
+#[tokio::test]
+async fn questions_that_were_asked_before_are_not_answered() {
+    if !ready() {
+        return;
+    }
+    let agent = Agent::start().await;
+    let door = agent.door().await;
+    // Where the cursor is, what the terminal is, which colour it has; nobody is there to say.
+    let script = "stty raw -echo; printf 'asked\\033[6n\\033[c\\033[>c\\033]11;?\\007'; \
+                  echo ready; head -c 3 | od -An -tx1; printf done; sleep 1000";
+    let info = PtyInfo { enabled: true, winsz_rows: 24, winsz_cols: 80, ..PtyInfo::default() };
+    let id = door.start(&terminal(script, info)).await.unwrap();
+    for _ in 0..2 {
+        let terminal = Terminal::of(&agent, &["attach", &id]);
+        terminal.shows("asked").await;
+        terminal.shows("ready").await;
+        terminal.signal(Signal::TERM).await;
+        assert_eq!(terminal.left().await, 143);
+    }
+    let terminal = Terminal::of(&agent, &["attach", &id]);
+    terminal.shows("ready").await;
+    // Nothing came before what is typed.
+    terminal.types("xyz");
+    terminal.shows("78 79 7a").await;
+    terminal.shows("done").await;
 }
 
 #[tokio::test]

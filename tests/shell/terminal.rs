@@ -67,13 +67,24 @@ impl Terminal {
         Self::with(&env, args)
     }
 
+    /// `doorward ARGS` for the agent, in a terminal of so many rows and columns.
+    pub(crate) fn of_size(agent: &Agent, size: (u16, u16), args: &[&str]) -> Self {
+        let env = [("ADDRESS", agent.address()), ("TOKEN", TOKEN), ("TASK_ID", TASK)];
+        Self::start(size, &env, args)
+    }
+
     /// `doorward ARGS` with these DOORWARD_ variables and no other ones.
     pub(crate) fn with(env: &[(&str, &str)], args: &[&str]) -> Self {
+        Self::start((24, 80), env, args)
+    }
+
+    fn start((rows, columns): (u16, u16), env: &[(&str, &str)], args: &[&str]) -> Self {
         let terminal =
             Self { dir: tempfile::Builder::new().prefix("doorward-test-").tempdir().unwrap() };
         fs::write(terminal.path("script"), SCRIPT).unwrap();
         fs::write(terminal.path("settings"), "set -g default-terminal screen\n").unwrap();
-        let mut tmux = terminal.tmux(&["new-session", "-d", "-x", "80", "-y", "24", "sh"]);
+        let [rows, columns] = [rows, columns].map(|count| count.to_string());
+        let mut tmux = terminal.tmux(&["new-session", "-d", "-x", &columns, "-y", &rows, "sh"]);
         tmux.arg(terminal.path("script")).arg(terminal.dir.path());
         tmux.arg(env!("CARGO_BIN_EXE_doorward")).args(args);
         tmux.envs(env.iter().map(|(key, value)| (format!("DOORWARD_{key}"), value)));

@@ -91,7 +91,7 @@ async fn the_shell_knows_the_size_and_each_new_one() {
     }
     let agent = Agent::start().await;
     let terminal = shell(&agent).await;
-    terminal.enters("stty size; trap 'echo \"now $(stty size)\"' WINCH");
+    terminal.enters("trap 'echo \"now $(stty size)\"' WINCH; stty size");
     terminal.shows("24 80").await;
     terminal.resize(30, 100);
     terminal.enters("echo trap; stty size");

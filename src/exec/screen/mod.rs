@@ -132,21 +132,24 @@ fn keeper(exec: &Arc<Exec>) -> mpsc::Sender<Ask> {
         return asks.clone();
     }
     let (sender, asks) = mpsc::channel(SCREEN_ASKS_MAX);
-    let keeper = Keeper {
-        exec: Arc::downgrade(exec),
-        asks,
-        seated: exec.seats().seated(),
-        follower: Follower::new(exec.output(Stream::Stdout).store()),
-        pace: Pace::Output(0),
-        idle: None,
-        took: Duration::ZERO,
-    };
-    tokio::spawn(keeper.run());
+    tokio::spawn(Keeper::new(exec, asks).run());
     *slot = Some(sender.clone());
     sender
 }
 
 impl Keeper {
+    fn new(exec: &Arc<Exec>, asks: mpsc::Receiver<Ask>) -> Self {
+        Self {
+            exec: Arc::downgrade(exec),
+            asks,
+            seated: exec.seats().seated(),
+            follower: Follower::new(exec.output(Stream::Stdout).store()),
+            pace: Pace::Output(0),
+            idle: None,
+            took: Duration::ZERO,
+        }
+    }
+
     async fn run(mut self) {
         loop {
             let event = self.event().await;
@@ -238,5 +241,141 @@ async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        core::{
+            ids::ExecId,
+            limits::KIB,
+            spec::{Argv, ExecSpec, Stdio},
+        },
+        exec::{
+            facts::{Common, Facts},
+            handle::{Admitted, Listing},
+            seats::Seat,
+            store::StoreConfig,
+        },
+        os::work::Work,
+    };
+
+    fn exec() -> Arc<Exec> {
+        let size = WindowSize::new(5, 20);
+        let spec = ExecSpec {
+            argv: Argv::parse(vec!["sh".into()]).unwrap(),
+            env: Vec::new(),
+            workdir: None,
+            stdio: Stdio::Pty(size),
+            timeout: None,
+        };
+        let admitted = Admitted {
+            id: ExecId::parse("x").unwrap(),
+            listing: Listing::Listed,
+            number: 1,
+            facts: Facts::new(&Common::plain(), &spec, std::time::Instant::now()),
+            deadline: None,
+        };
+        let (store, _) = Store::open(&StoreConfig::default(), Work::new());
+        let exec = Arc::new(Exec::new(admitted, &store));
+        exec.plan_terminal(size);
+        exec
+    }
+
+    /// Bytes that show nothing and are taken in quickly.
+    fn print(exec: &Exec, bytes: u64) {
+        let text = [b"\x1b_", &vec![b'x'; usize::try_from(bytes).unwrap()][..], b"\x1b\\"].concat();
+        for piece in text.chunks(64 << 10) {
+            exec.output(Stream::Stdout).append(piece.to_vec());
+        }
+    }
+
+    async fn happens(keeper: &mut Keeper) -> &'static str {
+        let event = keeper.event().await;
+        let name = match &event {
+            Event::Asked(_) => "asked",
+            Event::Seated => "seated",
+            Event::Grown => "grown",
+            Event::Rested => "rested",
+            Event::Idle => "idle",
+            Event::Gone => "gone",
+        };
+        match keeper.handle(event).await {
+            ControlFlow::Continue(()) => name,
+            ControlFlow::Break(()) => "over",
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_follows_in_steps_and_rests_between_them() {
+        let exec = exec();
+        let (_asks, receiver) = mpsc::channel(1);
+        let mut keeper = Keeper::new(&exec, receiver);
+        print(&exec, KIB);
+        let begun = Instant::now();
+        assert_eq!([happens(&mut keeper).await, happens(&mut keeper).await], ["grown", "rested"]);
+        assert_eq!((begun.elapsed(), keeper.follower.offset()), (SCREEN_PAUSE, 0));
+        assert_eq!(
+            exec.output(Stream::Stdout).store().screens.load(Relaxed),
+            0,
+            "it costs nothing"
+        );
+        // Nothing more happens before there is more.
+        assert!(tokio::time::timeout(SCREEN_IDLE, keeper.event()).await.is_err());
+        // More than any screen could be behind, but never at once.
+        for _ in 0..9 {
+            print(&exec, SCREEN_STEP_BYTES);
+            assert_eq!(
+                [happens(&mut keeper).await, happens(&mut keeper).await],
+                ["grown", "rested"]
+            );
+            assert_eq!(keeper.follower.offset(), exec.output(Stream::Stdout).range().end);
+        }
+        let (sizes, spool) = (|| exec.sizes(), exec.output(Stream::Stdout));
+        let drawing = keeper.follower.draw(&Source { spool, sizes: &sizes }).await;
+        assert!(!drawing.incomplete);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_goes_when_nobody_comes_for_long_or_others_need_the_room() {
+        let exec = exec();
+        let (_asks, receiver) = mpsc::channel(1);
+        let mut keeper = Keeper::new(&exec, receiver);
+        let seat = Seat::observe(&exec);
+        assert_eq!(happens(&mut keeper).await, "seated");
+        assert!(tokio::time::timeout(2 * SCREEN_IDLE, keeper.event()).await.is_err());
+        drop(seat);
+        assert_eq!(happens(&mut keeper).await, "seated");
+        let begun = Instant::now();
+        assert_eq!(happens(&mut keeper).await, "over");
+        assert_eq!(begun.elapsed(), SCREEN_IDLE);
+
+        exec.output(Stream::Stdout).store().screens.store(SCREENS_BYTES_MAX / 2 + 1, Relaxed);
+        let seat = Seat::observe(&exec);
+        assert_eq!(happens(&mut keeper).await, "seated");
+        drop(seat);
+        assert_eq!(happens(&mut keeper).await, "over");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_ends_with_its_exec_and_is_there_again_when_it_is_asked() {
+        let exec = exec();
+        exec.output(Stream::Stdout).append(b"text".to_vec());
+        let drawing = draw(&exec).await.unwrap();
+        assert_eq!((drawing.offset, drawing.incomplete), (4, false));
+        let asks = keeper(&exec);
+        drop(Seat::observe(&exec));
+        tokio::time::sleep(2 * SCREEN_IDLE).await;
+        assert!(asks.is_closed());
+        assert!(String::from_utf8(draw(&exec).await.unwrap().data).unwrap().contains("text"));
+        let asks = keeper(&exec);
+        assert!(!asks.is_closed());
+        let store = exec.output(Stream::Stdout).store().clone();
+        assert!(store.screens.load(Relaxed) > 0);
+        drop(exec);
+        asks.closed().await;
+        assert_eq!(store.screens.load(Relaxed), 0);
     }
 }
