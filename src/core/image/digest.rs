@@ -13,7 +13,7 @@ pub struct Digest([u8; 32]);
 /// A text is no digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DigestError {
-    /// What was given, cut to [`SHOWN_CHARS`].
+    /// What was given, cut to a few characters.
     pub text: String,
 }
 
