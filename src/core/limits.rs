@@ -358,8 +358,6 @@ pub const IMAGE_STORE_BYTES: u64 = 64 * GIB;
 
 /// Largest file that the file API of public clients reads or writes, in bytes: theirs, by contract.
 pub const FILE_BYTES_MAX: u64 = 5 * GIB;
-/// Bytes that the file tool moves at once: what a large pipe holds.
-pub const FILE_PIECE_BYTES: usize = 256 << 10;
 /// How long the file tool waits for the next byte of a file before it takes the client for gone: public
 /// clients leave their input open when they give up.
 pub const FILE_SILENCE: Duration = Duration::from_secs(3600);

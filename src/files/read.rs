@@ -2,14 +2,15 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Write},
     path::Path,
 };
 
 use super::failure::Failure;
+use crate::core::limits::CHUNK_BYTES;
 
 /// Writes all of a file to `to`, if it has at most `limit` bytes. The size of some files (of /proc, pipes,
-/// devices) is known only once they were read: then the failure comes after `limit` bytes.
+/// devices) is known only once they were read: then the failure comes when some went out.
 pub(super) fn read(path: &Path, to: &mut File, limit: u64) -> Result<(), Failure> {
     let mut file = File::open(path)?;
     let found = file.metadata()?;
@@ -19,10 +20,23 @@ pub(super) fn read(path: &Path, to: &mut File, limit: u64) -> Result<(), Failure
     if found.len() > limit {
         return Err(Failure::too_large(limit));
     }
-    io::copy(&mut (&file).take(limit), to)?;
-    match file.read(&mut [0])? {
-        0 => Ok(()),
-        _ => Err(Failure::too_large(limit)),
+    pour(&mut file, to, limit)
+}
+
+/// Moves all that comes, if it is at most `limit` bytes. By pieces that a pipe takes at once and that
+/// stay in a processor's cache: the kernel's own ways (sendfile, splice) cost nearly twice the time.
+pub(super) fn pour(from: &mut dyn Read, to: &mut File, limit: u64) -> Result<(), Failure> {
+    let mut piece = vec![0; CHUNK_BYTES];
+    let mut left = limit;
+    loop {
+        let count = match from.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error.into()),
+        };
+        left = left.checked_sub(count as u64).ok_or_else(|| Failure::too_large(limit))?;
+        to.write_all(&piece[..count])?;
     }
 }
 

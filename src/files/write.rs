@@ -10,7 +10,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Read},
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -23,8 +23,9 @@ use rustix::{
 use super::{
     failure::{Failure, Kind},
     part::{Part, Place},
+    read::pour,
 };
-use crate::core::limits::{FILE_PIECE_BYTES, ROOTED_LINKS_MAX};
+use crate::core::limits::ROOTED_LINKS_MAX;
 
 /// What another program's new file is given.
 const NEW: Mode = Mode::from_raw_mode(0o666);
@@ -39,16 +40,16 @@ pub(super) fn write(path: &Path, from: &mut dyn Read, limit: u64) -> Result<(), 
         Ok(found) if found.is_dir() => return Err(Failure::is_directory()),
         Ok(found) if !found.is_file() => {
             let mut file = File::options().write(true).open(path)?;
-            return fill(&mut file, from, limit);
+            return pour(from, &mut file, limit);
         }
         Ok(_) => {}
         Err(_) => make_parents(path)?,
     }
     let target = Target::find(path)?;
     let Some(Prepared { mut part, place }) = target.prepare()? else {
-        return fill(&mut target.open_in_place()?, from, limit);
+        return pour(from, &mut target.open_in_place()?, limit);
     };
-    fill(&mut part.file, from, limit)?;
+    pour(from, &mut part.file, limit)?;
     Ok(part.put(&target.name, place)?)
 }
 
@@ -60,21 +61,6 @@ fn make_parents(path: &Path) -> Result<(), Failure> {
         }
         _ => error.into(),
     })
-}
-
-fn fill(to: &mut File, from: &mut dyn Read, limit: u64) -> Result<(), Failure> {
-    let mut piece = vec![0; FILE_PIECE_BYTES];
-    let mut left = limit;
-    loop {
-        let count = match from.read(&mut piece) {
-            Ok(0) => return Ok(()),
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error.into()),
-        };
-        left = left.checked_sub(count as u64).ok_or_else(|| Failure::too_large(limit))?;
-        to.write_all(&piece[..count])?;
-    }
 }
 
 /// Where a file is to be: no link is at that name.
