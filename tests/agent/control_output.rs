@@ -185,7 +185,8 @@ async fn what_was_dropped_is_a_gap_and_nothing_else_is() {
     let (door, control) = (agent.door().await, agent.control().await);
     let exec = door.start(&sh("seq -f %015.0f 400000")).await.unwrap();
     // Slow at first, so that bytes are dropped before it; and gaps are where it was then.
-    let mut follow = open(&control, following(request(&exec, &[]))).await.unwrap();
+    let all = [from(OUT, Start::Offset(0))];
+    let mut follow = open(&control, following(request(&exec, &all))).await.unwrap();
     assert_eq!(door.wait(&exec).await.unwrap(), Exit::Code(0));
     let (mut at, mut missing) = (0, 0);
     while let Some(event) = next(&mut follow).await.unwrap() {
