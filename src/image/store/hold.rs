@@ -14,6 +14,7 @@ use super::{Locked, Store, StoreError, images::Image, lock};
 use crate::core::image::{Digest, ImageId};
 
 /// The right to use an image until this is dropped, or its process ends.
+#[derive(Debug)]
 pub struct Hold {
     image: Image,
     _lock: Locked,
@@ -47,7 +48,12 @@ impl Store {
     /// Takes an image into use, which counts as its last use.
     pub fn hold(&self, id: &ImageId, now: SystemTime) -> Result<Hold, StoreError> {
         let _guard = lock::shared(&self.own)?;
-        let image = self.look(id, now)?;
+        self.take(self.look(id, now)?, now)
+    }
+
+    /// Takes an image into use that was just looked up. A lock is held since.
+    pub(super) fn take(&self, image: Image, now: SystemTime) -> Result<Hold, StoreError> {
+        let id = &image.id;
         let operation = FlockOperation::NonBlockingLockShared;
         // Who removes it has the store's lock, which we have.
         let locked = lock::try_lock(&self.holds, id.as_str(), operation)?;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::SystemTime};
 
 use super::{
-    Collected, Repaired, Store, StoreError,
+    Collected, Hold, Repaired, Store, StoreError,
     index::{Entry, Index},
     lock, random,
     record::{About, Record, WrittenBlob},
@@ -79,9 +79,9 @@ impl Image {
 }
 
 impl Store {
-    /// Makes an image. When this returns its id, the image outlives a crash. When it fails, nothing of
-    /// it is left.
-    pub fn add_image(&self, new: NewImage, now: SystemTime) -> Result<ImageId, StoreError> {
+    /// Makes an image, in use so that no collection comes before whoever wanted it. When this returns,
+    /// the image outlives a crash. When it fails, nothing of it is left.
+    pub fn add_image(&self, new: NewImage, now: SystemTime) -> Result<Hold, StoreError> {
         let manifest = image_manifest(&new.manifest)?;
         let descriptor = described(&new.manifest, &manifest);
         let mut writer = self.writer()?;
@@ -95,7 +95,7 @@ impl Store {
         if let Some(snapshot_id) = &new.snapshot_id
             && let Some(image) = self.snapshot(snapshot_id, now)?
         {
-            return Ok(image.id);
+            return self.take(image, now);
         }
         let mut index = self.read_index()?;
         self.reconcile(&mut index, &mut Repaired::default(), now)?;
@@ -110,13 +110,11 @@ impl Store {
             sealed: manifest.is_sealed(),
         };
         let whole = Whole { id: &id, descriptor, manifest, about, tag: new.tag };
-        match self.commit(whole, blobs, index) {
-            Ok(()) => Ok(id),
-            Err(error) => {
-                self.undo(&id);
-                Err(error)
-            }
+        let made = self.commit(whole, blobs, index).and_then(|image| self.take(image, now));
+        if made.is_err() {
+            self.undo(&id);
         }
+        made
     }
 
     /// The steps after which an image exists. The exclusive lock is held.
@@ -125,7 +123,7 @@ impl Store {
         whole: Whole<'_>,
         blobs: BTreeMap<Digest, Pending>,
         mut index: Index,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Image, StoreError> {
         let Whole { id, descriptor, manifest, about, tag } = whole;
         let written = self.settle(&descriptor, &manifest, blobs)?;
         self.touch(id, about.created)?;
@@ -134,7 +132,10 @@ impl Store {
         if let Some(tag) = &tag {
             index.tag(tag, id, descriptor);
         }
-        self.write_index(&index)
+        self.write_index(&index)?;
+        // Its time may be over already; who made it is told its id all the same.
+        let image = self.describe(id, &index)?;
+        image.ok_or_else(|| StoreError::NotFound { name: id.to_string() })
     }
 
     /// Removes what a failed commit left. It writes nothing unless it must: there may be no room. What

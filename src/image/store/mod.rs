@@ -238,7 +238,7 @@ impl fmt::Debug for Store {
 }
 
 impl StoreError {
-    fn io(doing: impl Into<String>, error: impl Into<io::Error>) -> Self {
+    pub(in crate::image) fn io(doing: impl Into<String>, error: impl Into<io::Error>) -> Self {
         let (doing, source) = (doing.into(), error.into());
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { doing },
@@ -295,4 +295,4 @@ fn random<const BYTES: usize>() -> Result<[u8; BYTES], StoreError> {
 type Locked = OwnedFd;
 
 #[cfg(test)]
-mod tests;
+pub(in crate::image) mod tests;

@@ -86,7 +86,7 @@ fn a_snapshot_is_made_once() {
         let layer = tar("a", content);
         let snapshot_id = Some("snapshot".to_owned());
         let new = NewImage { snapshot_id, ..image(store, &[&layer], Ttl::Until(at(10))) };
-        store.add_image(new, now).unwrap()
+        store.add_image(new, now).unwrap().id().clone()
     };
     let first = add(&place.store, b"1", at(1));
     assert_eq!(add(&place.store, b"1", at(2)), first);
@@ -109,7 +109,7 @@ fn a_tag_names_one_image_at_a_time_and_goes_with_it() {
     let two = {
         let tag = Some(Tag::parse("team/app:v2").unwrap());
         let new = NewImage { tag, ..image(store, &[&tar("b", b"2")], Ttl::Never) };
-        store.add_image(new, at(2)).unwrap()
+        store.add_image(new, at(2)).unwrap().id().clone()
     };
     let tag = Tag::parse("latest").unwrap();
     assert!(store.find(&by_tag("latest"), at(3)).is_err());
@@ -173,7 +173,7 @@ fn a_pinned_blob_is_there_for_the_next_image_although_its_own_goes() {
     assert!(!place.blob_path(&Digest::of(&layer)).exists());
     let mut new = image(&place.store, &[&layer], Ttl::Never);
     new.blobs[0] = pinned;
-    let id = place.store.add_image(new, at(3)).unwrap();
+    let id = place.store.add_image(new, at(3)).unwrap().id().clone();
     assert_eq!(place.store.verify(&crate::image::store::Which::All, at(3), &|| false).unwrap(), []);
     // One that is pinned and stays has two names for a while, and one afterwards.
     let mut new = image(&place.store, &[&layer], Ttl::Never);

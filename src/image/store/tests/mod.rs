@@ -10,6 +10,7 @@ mod together;
 use std::{
     io::Write,
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, SystemTime},
 };
 
@@ -23,18 +24,18 @@ use crate::{
 };
 
 /// A moment so many seconds after the tests' first one.
-fn at(seconds: u64) -> SystemTime {
+pub(in crate::image) fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds)
 }
 
 /// A directory with an open store.
-struct Place {
+pub(in crate::image) struct Place {
     directory: TempDir,
-    store: Store,
+    pub(in crate::image) store: Store,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(in crate::image) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(&directory.path().join("images"), at(0)).unwrap();
         Self { directory, store }
@@ -50,20 +51,21 @@ impl Place {
     }
 
     /// Names in one of its directories, sorted.
-    fn names(&self, directory: &str) -> Vec<String> {
+    pub(in crate::image) fn names(&self, directory: &str) -> Vec<String> {
         names(&self.path(directory))
     }
 
-    fn blob_path(&self, digest: &Digest) -> PathBuf {
+    pub(in crate::image) fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.path("blobs/sha256").join(digest.hex())
     }
 
-    fn add(&self, layers: &[&[u8]], ttl: Ttl, now: SystemTime) -> ImageId {
-        self.store.add_image(image(&self.store, layers, ttl), now).unwrap()
+    pub(in crate::image) fn add(&self, layers: &[&[u8]], ttl: Ttl, now: SystemTime) -> ImageId {
+        let new = image(&self.store, layers, ttl);
+        self.store.add_image(new, now).unwrap().id().clone()
     }
 }
 
-fn names(directory: &Path) -> Vec<String> {
+pub(in crate::image) fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).unwrap();
     let mut names: Vec<String> =
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -71,7 +73,7 @@ fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-fn blob(store: &Store, bytes: &[u8]) -> Pending {
+pub(in crate::image) fn blob(store: &Store, bytes: &[u8]) -> Pending {
     let mut writer = store.writer().unwrap();
     writer.write_all(bytes).unwrap();
     let pending = writer.finish().unwrap();
@@ -80,7 +82,7 @@ fn blob(store: &Store, bytes: &[u8]) -> Pending {
 }
 
 /// A tar with one file, as small as they come.
-fn tar(name: &str, content: &[u8]) -> Vec<u8> {
+pub(in crate::image) fn tar(name: &str, content: &[u8]) -> Vec<u8> {
     let mut header = tar::Header::new_ustar();
     header.set_path(name).unwrap();
     header.set_size(content.len() as u64);
@@ -93,20 +95,25 @@ fn tar(name: &str, content: &[u8]) -> Vec<u8> {
 
 /// An image with these layers, which are not compressed.
 fn image(store: &Store, layers: &[&[u8]], ttl: Ttl) -> NewImage {
+    let media = LayerMedia { compression: Compression::None, sealed: false };
     let mut draft = Draft::empty(Platform::here());
-    let mut blobs = Vec::new();
-    for bytes in layers {
+    let blobs = layers.iter().map(|bytes| {
         let layer = blob(store, bytes);
-        let new = NewLayer {
-            media: LayerMedia { compression: Compression::None, sealed: false },
-            digest: layer.digest(),
-            size: layer.size(),
-            diff_id: layer.digest(),
-            salt: None,
-        };
-        draft.push(new, at(0));
-        blobs.push(layer);
-    }
+        let (digest, size) = (layer.digest(), layer.size());
+        draft.push(NewLayer { media, digest, size, diff_id: digest, salt: None }, at(0));
+        layer
+    });
+    let blobs = blobs.collect();
+    finished(store, draft, blobs, ttl)
+}
+
+/// An image that is not sealed, of layers that were made already.
+pub(in crate::image) fn finished(
+    store: &Store,
+    mut draft: Draft,
+    mut blobs: Vec<Pending>,
+    ttl: Ttl,
+) -> NewImage {
     let config = draft.config(at(0));
     let config = blob(store, &config);
     let described = Descriptor::new(media::CONFIG, config.digest(), config.size());
@@ -114,7 +121,7 @@ fn image(store: &Store, layers: &[&[u8]], ttl: Ttl) -> NewImage {
     NewImage { manifest: draft.manifest(described), blobs, ttl, snapshot_id: None, tag: None }
 }
 
-fn by_id(id: &ImageId) -> Reference {
+pub(in crate::image) fn by_id(id: &ImageId) -> Reference {
     Reference::Image(id.clone())
 }
 
@@ -122,13 +129,27 @@ fn by_tag(text: &str) -> Reference {
     Reference::Tag(Tag::parse(text).unwrap())
 }
 
-fn read_json(path: &Path) -> Value {
+pub(in crate::image) fn read_json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 /// Says that a group of tests cannot run here, and fails where all of them must.
-fn skip(test: &str, why: &str) {
-    let line = format!("SKIPPED: image::store::{test}: {why}\n");
+pub(in crate::image) fn skip(test: &str, why: &str) {
+    let line = format!("SKIPPED: image::{test}: {why}\n");
     assert!(std::env::var_os("DOORWARD_TESTS_MUST_RUN").is_none(), "{line}");
     std::io::stderr().write_all(line.as_bytes()).unwrap();
+}
+
+/// Runs skopeo and gives its output; `None` where it is not installed.
+pub(in crate::image) fn skopeo(test: &str, arguments: &[&str]) -> Option<String> {
+    let output = match Command::new("skopeo").args(arguments).output() {
+        Ok(output) => output,
+        Err(error) => {
+            skip(test, &format!("skopeo: {error}"));
+            return None;
+        }
+    };
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "skopeo {arguments:?}: {errors}");
+    Some(String::from_utf8(output.stdout).unwrap())
 }

@@ -1,23 +1,7 @@
 //! Other programs that read and write the same directory.
 
-use std::process::Command;
-
 use super::*;
 use crate::image::store::Which;
-
-/// Runs skopeo and gives its output; `None` where it is not installed.
-fn skopeo(test: &str, arguments: &[&str]) -> Option<String> {
-    let output = match Command::new("skopeo").args(arguments).output() {
-        Ok(output) => output,
-        Err(error) => {
-            skip(test, &format!("skopeo: {error}"));
-            return None;
-        }
-    };
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "skopeo {arguments:?}: {errors}");
-    Some(String::from_utf8(output.stdout).unwrap())
-}
 
 #[test]
 fn skopeo_reads_and_copies_what_the_store_holds() {
@@ -29,13 +13,13 @@ fn skopeo_reads_and_copies_what_the_store_holds() {
     let path = place.store.path().to_str().unwrap();
     for name in [id.as_str(), "team/app:v1"] {
         let source = format!("oci:{path}:{name}");
-        let Some(text) = skopeo("skopeo", &["inspect", &source]) else { return };
+        let Some(text) = skopeo("store::skopeo", &["inspect", &source]) else { return };
         let shown: Value = serde_json::from_str(&text).unwrap();
         assert_eq!(shown["Digest"], manifest.to_string());
         assert_eq!(shown["Layers"], json!([Digest::of(&layer).to_string()]));
         let copy = tempfile::tempdir().unwrap();
         let target = format!("dir:{}", copy.path().display());
-        skopeo("skopeo", &["copy", "--preserve-digests", &source, &target]).unwrap();
+        skopeo("store::skopeo", &["copy", "--preserve-digests", &source, &target]).unwrap();
         let copied = std::fs::read(copy.path().join(Digest::of(&layer).hex())).unwrap();
         assert_eq!(copied, layer);
     }
@@ -49,7 +33,7 @@ fn what_skopeo_puts_into_the_directory_becomes_an_image() {
     let ours = place.add(&[&tar("ours", b"1")], Ttl::Never, at(0));
     let from = format!("oci:{}:{id}", source.store.path().display());
     let to = format!("oci:{}:foreign", place.store.path().display());
-    if skopeo("skopeo", &["copy", &from, &to]).is_none() {
+    if skopeo("store::skopeo", &["copy", &from, &to]).is_none() {
         return;
     }
     // A collection comes before the next start: it must not take it for nobody's.

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
 };
 
 use super::*;
@@ -43,8 +43,8 @@ fn use_store(store: &Store, seed: usize, round: usize) {
     let shared = tar("shared", &vec![u8::try_from(round % 3).unwrap(); 9000]);
     let own = tar("own", format!("{seed} {round}").as_bytes());
     let new = image(store, &[&shared, &own], Ttl::Never);
-    let id = store.add_image(new, at(round as u64)).unwrap();
-    let hold = store.hold(&id, at(round as u64)).unwrap();
+    let hold = store.add_image(new, at(round as u64)).unwrap();
+    let id = hold.id().clone();
     store.collect(at(round as u64), 60_000).unwrap();
     let found = store.find(&by_id(&id), at(round as u64)).unwrap();
     assert_eq!(store.verify(&Which::One(found.id), at(0), &|| false).unwrap(), []);
