@@ -43,6 +43,8 @@ pub struct Pool(Arc<Home>);
 pub struct Group {
     home: Arc<Home>,
     number: u32,
+    /// Whether it was seen to be as good as new.
+    empty: bool,
 }
 
 /// The directory that holds them all.
@@ -62,6 +64,8 @@ struct Home {
 struct Numbers {
     /// Given back, longest ago first; something may still live in them.
     idle: VecDeque<u32>,
+    /// Given back when nothing was in them.
+    empty: Vec<u32>,
     /// Those that were killed: Linux 6.18 kills whatever is born into one later too, because
     /// clone3 compares the kill count of the parent's cgroup with that of the new one.
     spent: BTreeSet<u32>,
@@ -98,12 +102,16 @@ impl Pool {
     pub fn take(&self) -> Option<Group> {
         self.trim();
         let number = self.reuse().or_else(|| self.make())?;
-        Some(Group { home: self.0.clone(), number })
+        Some(Group { home: self.0.clone(), number, empty: false })
     }
 
     /// Removes every cgroup that nothing lives in, and the directory if that was all.
     pub fn close(&self) {
-        let idle: Vec<_> = self.0.numbers.lock().idle.drain(..).collect();
+        let idle: Vec<_> = {
+            let mut numbers = self.0.numbers.lock();
+            let empty = std::mem::take(&mut numbers.empty);
+            numbers.idle.drain(..).chain(empty).collect()
+        };
         for number in idle {
             self.remove(number);
         }
@@ -113,8 +121,12 @@ impl Pool {
         }
     }
 
-    /// Looks at the two that were given back longest ago: what lives in one may live for ever.
+    /// Takes one that was empty, or looks at the two that were given back longest ago: what lives in
+    /// one may live for ever.
     fn reuse(&self) -> Option<u32> {
+        if let Some(number) = self.0.numbers.lock().empty.pop() {
+            return Some(number);
+        }
         for _ in 0..2 {
             let number = self.0.numbers.lock().idle.pop_front()?;
             // Its count of kills would be laid to the next exec.
@@ -159,10 +171,10 @@ impl Pool {
     fn trim(&self) {
         let number = {
             let mut numbers = self.0.numbers.lock();
-            if numbers.idle.len() <= CGROUPS_EMPTY_MAX {
+            if numbers.idle.len() + numbers.empty.len() <= CGROUPS_EMPTY_MAX {
                 return;
             }
-            numbers.idle.pop_front()
+            numbers.empty.pop().or_else(|| numbers.idle.pop_front())
         };
         if let Some(number) = number {
             self.remove(number);
@@ -204,6 +216,18 @@ impl Group {
         Ok(())
     }
 
+    /// Whether nothing lives in it, so that it can be given back: the next exec gets it without another
+    /// look. A handful of system calls.
+    pub fn is_done(&mut self) -> bool {
+        if self.home.make_clean(self.number).is_err() {
+            return false;
+        }
+        // Its count of kills would be laid to the next exec.
+        let killed = self.home.oom_kills(self.number).is_some_and(|kills| kills > 0);
+        self.empty = !killed;
+        true
+    }
+
     /// Whether a process is in it or beneath it.
     pub fn is_populated(&self) -> io::Result<bool> {
         Ok(self.home.is_populated(self.number)?)
@@ -232,7 +256,12 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.home.numbers.lock().idle.push_back(self.number);
+        let mut numbers = self.home.numbers.lock();
+        if self.empty && !numbers.spent.contains(&self.number) {
+            numbers.empty.push(self.number);
+        } else {
+            numbers.idle.push_back(self.number);
+        }
     }
 }
 
@@ -452,13 +481,41 @@ pub(super) mod tests {
             let parent = open(dir.path());
             Arc::new(Home { parent, name: name.into(), directory, numbers, memory })
         };
-        let counting = Group { home: home("counting"), number: 7 };
+        let counting = Group { home: home("counting"), number: 7, empty: false };
         let place = dir.path().join("counting/7");
         fs::write(place.join("memory.events"), "oom 1\noom_kill 3\n").unwrap();
         fs::write(place.join("memory.current"), "4096\n").unwrap();
         assert_eq!((counting.oom_kills(), counting.memory_bytes()), (Some(3), Some(4096)));
-        let not = Group { home: home("not"), number: 7 };
+        let not = Group { home: home("not"), number: 7, empty: false };
         assert_eq!((not.oom_kills(), not.memory_bytes()), (None, None));
+    }
+
+    #[test]
+    fn one_that_was_seen_empty_is_the_next_one_and_a_killed_one_never() {
+        let Some(pool) = pool("cgroup given back") else { return };
+        let (mut group, other) = (pool.take().unwrap(), pool.take().unwrap());
+        let (number, place) = (group.number, path(&group));
+        let script = format!("echo $$ >{place}/cgroup.procs; echo; exec sleep 1000");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).stdout(std::process::Stdio::piped());
+        let mut child = shell.spawn().unwrap();
+        let said = std::io::Read::read(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        assert_eq!(said, 1);
+        assert!(!group.is_done(), "something lives in it");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        while !group.is_done() {
+            std::thread::yield_now();
+        }
+        drop(group);
+        let mut again = pool.take().unwrap();
+        assert_eq!(again.number, number);
+        again.kill().unwrap();
+        assert!(again.is_done());
+        drop(again);
+        assert_ne!(pool.take().unwrap().number, number);
+        drop(other);
+        pool.close();
     }
 
     #[test]

@@ -163,7 +163,7 @@ impl Tree {
         match &self.scope {
             Scope::Exec { group, .. } => {
                 let mut group = group.lock();
-                if group.as_ref().is_some_and(|group| group.is_populated().is_ok_and(|p| !p)) {
+                if group.as_mut().is_some_and(Group::is_done) {
                     *group = None;
                 }
                 group.is_none()
