@@ -37,7 +37,11 @@ pub struct Exec {
     id: ExecId,
     listing: Listing,
     facts: Facts,
-    life: watch::Sender<Life>,
+    /// Held for one step or one look. A watch channel would take half a kilobyte for each exec that
+    /// is remembered.
+    life: Mutex<Life>,
+    /// Its life has changed.
+    turned: Notify,
     stdout: Arc<Spool>,
     stderr: Arc<Spool>,
     input: Input,
@@ -127,7 +131,8 @@ impl Exec {
             id,
             listing,
             facts,
-            life: watch::Sender::new(Life::new(deadline)),
+            life: Mutex::new(Life::new(deadline)),
+            turned: Notify::new(),
             stdout: store.spool(),
             stderr: store.spool(),
             input: Input::new(),
@@ -163,7 +168,7 @@ impl Exec {
 
     /// Where it is in its life.
     pub fn state(&self) -> State {
-        let life = self.life.borrow();
+        let life = self.life.lock();
         match (life.outcome(), life.failure()) {
             (_, Some(_)) => State::Failed,
             (Some(_), None) if self.finished.load(Ordering::Relaxed) => State::Ended,
@@ -312,7 +317,7 @@ impl Exec {
 
     /// How it ended, if it has.
     pub fn poll(&self) -> Result<Option<Outcome>, StartFailure> {
-        let life = self.life.borrow();
+        let life = self.life.lock();
         life.failure().map_or(Ok(life.outcome()), |failure| Err(failure.clone()))
     }
 
@@ -363,15 +368,15 @@ impl Exec {
 
     /// Changes its life; only its task calls this.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut Life) -> T) -> T {
-        let mut result = None;
-        self.life.send_modify(|life| result = Some(change(life)));
-        result.expect("send_modify calls its argument")
+        let result = change(&mut self.life.lock());
+        self.turned.notify_waiters();
+        result
     }
 
     /// Whether an end by KILL would be somebody else's doing: not the agent's, nor a client's
     /// through it.
     pub(super) fn is_kill_foreign(&self) -> bool {
-        let mut life = self.life.borrow().clone();
+        let mut life = self.life.lock().clone();
         life.exited(ExitStatus::Signal(libc::SIGKILL));
         let own = life.outcome().is_some_and(|outcome| outcome.cause == Cause::Own);
         own && !self.was_sent(Signal::KILL)
@@ -379,13 +384,18 @@ impl Exec {
 
     /// When its deadline has to be looked at.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.life.borrow().deadline()
+        self.life.lock().deadline()
     }
 
     async fn when(&self, condition: impl Fn(&Life) -> bool) {
-        let mut life = self.life.subscribe();
-        let waited = life.wait_for(condition).await;
-        waited.expect("the sender lives in `self`");
+        loop {
+            // Taken before the look, so that no change between the two is missed.
+            let turned = self.turned.notified();
+            if condition(&self.life.lock()) {
+                return;
+            }
+            turned.await;
+        }
     }
 }
 
