@@ -4,6 +4,7 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::core::failure::Kind;
 
-/// A service with its type forgotten; requests are few bytes next to what they cause.
+/// A service with its type forgotten.
 type Boxed = Box<dyn Erased>;
 
 /// All services of the agent, as one.
@@ -25,15 +26,14 @@ type Boxed = Box<dyn Erased>;
 pub struct Router {
     door: TaskCommandRouter,
     control: Control,
-    /// Services by the prefix of their paths.
-    services: Vec<(&'static str, Boxed)>,
+    /// Services by the prefix of their paths; each request clones this, and then the one it is for.
+    services: Arc<[(&'static str, Boxed)]>,
 }
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 trait Erased: Send + Sync {
-    fn call(&mut self, request: Request<Body>) -> Answer;
-    fn clone_box(&self) -> Boxed;
+    fn call(&self, request: Request<Body>) -> Answer;
 }
 
 impl<S> Erased for S
@@ -45,18 +45,8 @@ where
         + 'static,
     S::Future: Send + 'static,
 {
-    fn call(&mut self, request: Request<Body>) -> Answer {
-        Box::pin(Service::call(self, request))
-    }
-
-    fn clone_box(&self) -> Boxed {
-        Box::new(self.clone())
-    }
-}
-
-impl Clone for Boxed {
-    fn clone(&self) -> Self {
-        (**self).clone_box()
+    fn call(&self, request: Request<Body>) -> Answer {
+        Box::pin(Service::call(&mut self.clone(), request))
     }
 }
 
@@ -64,14 +54,14 @@ impl Router {
     /// Routes to `door`, `control`, health and reflection. The handle changes what health says.
     pub async fn new(door: TaskCommandRouter, control: Control) -> (Self, Health) {
         let (health, health_service) = super::health::service().await;
-        let services: Vec<(&'static str, Boxed)> = vec![
+        let services: [(&'static str, Boxed); 5] = [
             ("/modal.task_command_router.TaskCommandRouter/", Box::new(door.service())),
             ("/doorward.v1.Control/", Box::new(control.service())),
             (HEALTH, Box::new(health_service)),
             ("/grpc.reflection.v1.ServerReflection/", Box::new(reflect::v1())),
             ("/grpc.reflection.v1alpha.ServerReflection/", Box::new(reflect::v1alpha())),
         ];
-        (Self { door, control, services }, health)
+        (Self { door, control, services: Arc::new(services) }, health)
     }
 }
 
@@ -109,7 +99,7 @@ impl Service<Request<Body>> for Router {
             let (control, unsent) = (self.control.clone(), self.door.unsent());
             return Box::pin(async move { Ok(control.sit(request, &unsent).await) });
         }
-        match self.services.iter_mut().find(|(prefix, _)| path.starts_with(prefix)) {
+        match self.services.iter().find(|(prefix, _)| path.starts_with(prefix)) {
             Some((_, service)) => service.call(request),
             None => {
                 let text = format!("no service answers at {path}");
