@@ -41,7 +41,7 @@ use crate::{
         secrets::Secrets,
         store::{DiskFree, Full, Store, StoreConfig, Tmpfs},
     },
-    os::{cgroup, features::Features, label::Labels, memory, spawn, user, work::Work},
+    os::{cgroup, features::Features, label::Labels, memory, schedule, spawn, user, work::Work},
 };
 
 /// Why the agent could not start.
@@ -57,9 +57,10 @@ impl fmt::Display for StartupError {
 impl std::error::Error for StartupError {}
 
 /// The first act of a process that will be an agent: nobody may look into its memory, also not
-/// at its start.
+/// at its start; and what it will take of it is bounded.
 pub fn first_act() {
     spawn::seal_memory();
+    memory::share_heaps();
 }
 
 /// What a process does that will be an agent for long, once it listens: it gives back what only its start needed.
@@ -73,6 +74,7 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name("doorward-work")
+        .on_thread_start(schedule::join_pool)
         .build()
 }
 

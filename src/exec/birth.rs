@@ -4,6 +4,7 @@
 //! on a thread of the spawn share.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     ffi::{CStr, CString},
     fs::File,
@@ -39,8 +40,11 @@ const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// Characters of a refused value that a failure repeats.
 const VALUE_CHARS_MAX: usize = 256;
 
-/// An environment: keys to values, as bytes.
-pub type Environment = BTreeMap<Vec<u8>, Vec<u8>>;
+/// An environment: keys to what execve(2) takes, `KEY=VALUE`.
+pub type Environment = BTreeMap<Vec<u8>, CString>;
+
+/// A command's own, most of which it has in common with all others: nothing of that is copied.
+type OwnEnvironment<'a> = BTreeMap<Cow<'a, [u8]>, Cow<'a, CStr>>;
 
 /// What every birth stands on.
 pub struct Ground {
@@ -106,9 +110,15 @@ pub fn base_environment(
     own: impl Iterator<Item = (Vec<u8>, Vec<u8>)>,
     identity: Option<&Identity>,
 ) -> Environment {
-    let mut environment: Environment =
-        own.filter(|(key, _)| !key.starts_with(b"DOORWARD_")).collect();
-    environment.entry(b"PATH".to_vec()).or_insert_with(|| PATH_DEFAULT.into());
+    let own = own.filter(|(key, _)| !key.starts_with(b"DOORWARD_"));
+    let mut environment: Environment = own
+        .map(|(key, value)| {
+            let joined = join(&key, &value);
+            (key, joined)
+        })
+        .collect();
+    let path = || join(b"PATH", PATH_DEFAULT.as_bytes());
+    environment.entry(b"PATH".to_vec()).or_insert_with(path);
     if let Some(identity) = identity {
         let login = [
             ("HOME", &identity.home),
@@ -117,7 +127,7 @@ pub fn base_environment(
             ("LOGNAME", &identity.name),
         ];
         for (key, value) in login {
-            environment.insert(key.into(), value.as_bytes().into());
+            environment.insert(key.into(), join(key.as_bytes(), value.as_bytes()));
         }
     }
     environment
@@ -128,9 +138,9 @@ pub fn birth(ground: &Ground, spec: &ExecSpec) -> Result<Born, StartFailure> {
     let cookie = Cookie::random()
         .map_err(|reason| failure(Stage::Descriptors, spec.argv.program(), None, &reason))?;
     let environment = environment(ground, spec, &cookie)?;
-    let path = environment.get(b"PATH".as_slice()).map_or(&[][..], Vec::as_slice);
+    let path = environment.get(b"PATH".as_slice()).map_or(&[][..], |path| value(path));
     let candidates = candidates(spec.argv.program(), path);
-    let env: Vec<CString> = environment.iter().map(|(key, value)| join(key, value)).collect();
+    let env: Vec<&CStr> = environment.values().map(AsRef::as_ref).collect();
     let files = Files::make(spec.stdio, ground.identity.as_ref()).map_err(|error| {
         failure(Stage::Descriptors, spec.argv.program(), error.raw_os_error(), &error)
     })?;
@@ -187,12 +197,19 @@ fn candidates(program: &CStr, path: &[u8]) -> Vec<CString> {
     spawn::candidates(program, path)
 }
 
-fn environment(
-    ground: &Ground,
+fn environment<'a>(
+    ground: &'a Ground,
     spec: &ExecSpec,
     cookie: &Cookie,
-) -> Result<Environment, StartFailure> {
-    let mut environment = ground.environment.clone();
+) -> Result<OwnEnvironment<'a>, StartFailure> {
+    let mut environment: OwnEnvironment<'a> = ground
+        .environment
+        .iter()
+        .map(|(key, joined)| (Cow::Borrowed(&key[..]), Cow::Borrowed(joined.as_c_str())))
+        .collect();
+    let mut set = |key: &[u8], value: &[u8]| {
+        environment.insert(Cow::Owned(key.into()), Cow::Owned(join(key, value)));
+    };
     for source in &spec.env {
         let secret;
         let variables = match source {
@@ -203,10 +220,10 @@ fn environment(
             }
         };
         for variable in variables {
-            environment.insert(variable.key().into(), variable.value().into());
+            set(variable.key().as_ref(), variable.value().as_ref());
         }
     }
-    environment.insert(COOKIE_VARIABLE.into(), cookie.as_str().into());
+    set(COOKIE_VARIABLE.as_ref(), cookie.as_str().as_ref());
     Ok(environment)
 }
 
@@ -214,6 +231,12 @@ fn join(key: &[u8], value: &[u8]) -> CString {
     let joined = [key, b"=", value].concat();
     CString::new(joined)
         .expect("environment variables have no NUL: they come from one or were parsed")
+}
+
+/// The value of what [`join`] made.
+fn value(joined: &CStr) -> &[u8] {
+    let bytes = joined.to_bytes();
+    bytes.iter().position(|byte| *byte == b'=').map_or(&[], |equals| &bytes[equals + 1..])
 }
 
 /// Both sides of a command's streams.

@@ -18,6 +18,8 @@ pub mod ready;
 pub mod reap;
 pub mod rooted;
 #[allow(unsafe_code)]
+pub mod schedule;
+#[allow(unsafe_code)]
 pub mod signals;
 #[allow(unsafe_code)]
 pub mod spawn;

@@ -122,6 +122,8 @@ async fn nothing_of_the_agent_leaks_into_a_command() {
         assert!(line.ends_with("\t0000000000000000"), "{status}");
     }
     assert_eq!(door.print("umask").await, "0022\n");
+    // The policy of scheduling (proc_pid_stat(5)): the usual one, as ours is.
+    assert_eq!(door.print("cut -d' ' -f41 /proc/self/stat").await, "0\n");
     let limit = |text: &str| text.split_whitespace().nth(3).map(String::from);
     if container::wanted() {
         return; // Its limits are the container's, and not those of these tests.

@@ -6,7 +6,7 @@
 //! are the parent's.
 
 use super::Ids;
-use crate::core::outcome::Stage;
+use crate::{core::outcome::Stage, os::schedule};
 
 /// All that the child needs, as plain pointers and numbers; the parent keeps them alive.
 pub(super) struct Plan {
@@ -21,8 +21,23 @@ pub(super) struct Plan {
     pub(super) nofile: libc::rlimit64,
     pub(super) oom_reset: bool,
     pub(super) close_range: bool,
+    /// Whether the thread that starts the child is scheduled otherwise than the agent was started.
+    pub(super) schedule_reset: bool,
+    /// Signals that the agent ignores: bit n-1 for number n.
+    pub(super) ignored: u64,
+    /// Whose handlers the child was born with.
+    pub(super) handlers: Handlers,
     /// Written by the child, read by the parent once the child is gone from its memory.
     pub(super) failure: Option<(Stage, i32)>,
+}
+
+/// The handlers of signals that a child is born with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Handlers {
+    /// The kernel took them away; what was ignored is ignored.
+    Cleared,
+    /// The agent's.
+    Ours,
 }
 
 #[derive(Clone, Copy)]
@@ -63,7 +78,7 @@ pub(super) extern "C" fn run(plan: *mut Plan) -> ! {
         }
     }
     close_rest(plan);
-    reset_signals();
+    reset_signals(plan);
     plan.failure = Some((Stage::Exec, execute(plan)));
     leave()
 }
@@ -119,6 +134,9 @@ fn limits(plan: &Plan) -> Result<(), i32> {
     if plan.oom_reset {
         reset_oom_score();
     }
+    if plan.schedule_reset {
+        schedule::be_usual();
+    }
     Ok(())
 }
 
@@ -163,24 +181,19 @@ fn close_rest(plan: &Plan) {
 }
 
 /// Sets every disposition to its default and unblocks all signals. Rust ignores SIGPIPE, and an
-/// agent started with `&` from a shell ignores SIGINT and SIGQUIT: execve(2) would keep both.
-fn reset_signals() {
-    /// The kernel's own `struct sigaction`: handler, flags, restorer, mask.
-    #[repr(C)]
-    struct KernelAction([u64; 4]);
-    let default = KernelAction([0; 4]);
+/// agent started with `&` from a shell ignores SIGINT and SIGQUIT: execve(2) would keep both. A
+/// handler would run in our parent's memory, once signals are unblocked.
+///
+/// Where the kernel took the handlers away, only what was ignored is left to do: two of the 64 calls.
+fn reset_signals(plan: &Plan) {
+    let chosen = match plan.handlers {
+        Handlers::Cleared => plan.ignored,
+        Handlers::Ours => u64::MAX,
+    };
     for signal in 1..=64u64 {
-        // SAFETY: `default` lives through the call; signals that cannot be set are refused. The
-        // handler table is the child's own (no CLONE_SIGHAND).
-        unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                &raw const default,
-                std::ptr::null::<KernelAction>(),
-                8usize,
-            )
-        };
+        if chosen >> (signal - 1) & 1 == 1 {
+            set_default(signal);
+        }
     }
     let none = 0u64;
     // SAFETY: `none` is the kernel's 64-bit signal set and lives through the call.
@@ -193,6 +206,50 @@ fn reset_signals() {
             8usize,
         )
     };
+}
+
+fn set_default(signal: u64) {
+    let default = KernelAction::default();
+    // SAFETY: `default` lives through the call; signals that cannot be set are refused. The
+    // handler table is the child's own (no CLONE_SIGHAND).
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            &raw const default,
+            std::ptr::null::<KernelAction>(),
+            8usize,
+        )
+    };
+}
+
+/// The signals that this process ignores: bit n-1 for number n.
+pub(super) fn ignored() -> u64 {
+    let is_ignored = |signal: &u64| {
+        let mut now = KernelAction::default();
+        // SAFETY: the action is ours to be filled and lives through the call; nothing is set.
+        let asked = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                *signal,
+                std::ptr::null::<KernelAction>(),
+                &raw mut now,
+                8usize,
+            )
+        };
+        asked == 0 && now.handler == libc::SIG_IGN as u64
+    };
+    (1..=64u64).filter(is_ignored).map(|signal| 1 << (signal - 1)).sum()
+}
+
+/// The kernel's own `struct sigaction`. All zeros is the default.
+#[repr(C)]
+#[derive(Default)]
+struct KernelAction {
+    handler: u64,
+    flags: u64,
+    restorer: u64,
+    mask: u64,
 }
 
 /// Becomes the first candidate that can be executed; returns the errno that says most, as

@@ -1,6 +1,7 @@
 //! Makes a process that borrows our memory until it has become another program.
 
 use std::{
+    cell::Cell,
     os::fd::{AsRawFd, BorrowedFd},
     ptr,
 };
@@ -9,13 +10,20 @@ use rustix::{io::Errno, process::Pid};
 
 use super::{
     Way,
-    child::{self, Plan},
+    child::{self, Handlers, Plan},
 };
 
 /// Stack of a child, in bytes: its steps need a few KiB, unoptimized ones some more.
 const STACK_BYTES: usize = 64 << 10;
 /// clone3's flag that takes a cgroup directory (linux/sched.h); the libc crate's type is too narrow.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+/// clone3's flag that gives the child no handler of ours (Linux 5.5; clone(2)).
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+
+thread_local! {
+    /// The stack of this thread's next child: the last one is done with it when it is born.
+    static STACK: Cell<Vec<u128>> = const { Cell::new(Vec::new()) };
+}
 
 /// Runs `plan` in a new process and returns its pid once it has become the program or ended.
 pub(super) fn vfork(
@@ -23,13 +31,27 @@ pub(super) fn vfork(
     group: Option<BorrowedFd<'_>>,
     plan: &mut Plan,
 ) -> Result<Pid, Errno> {
-    let mut stack: Vec<u128> = Vec::with_capacity(STACK_BYTES / 16);
+    let mut stack = STACK.take();
+    // Nothing once, and nothing new afterwards: to make and give back so much each time costs more
+    // than the rest of our part of a start.
+    stack.reserve_exact(STACK_BYTES / 16);
     let mask = block_signals();
     let pid = match way {
-        Way::Clone3 => clone3(group, &mut stack, plan),
+        Way::Clone3 => {
+            plan.handlers = Handlers::Cleared;
+            match clone3(group, &mut stack, plan) {
+                // Linux 5.3 and 5.4 have clone3 and not this flag.
+                Err(Errno::INVAL) => {
+                    plan.handlers = Handlers::Ours;
+                    clone3(group, &mut stack, plan)
+                }
+                made => made,
+            }
+        }
         Way::Clone => clone(&mut stack, plan),
     };
     restore_signals(&mask);
+    STACK.set(stack);
     pid
 }
 
@@ -52,6 +74,7 @@ fn clone3(
     stack: &mut Vec<u128>,
     plan: &mut Plan,
 ) -> Result<Pid, Errno> {
+    plan.handlers = Handlers::Ours;
     clone(stack, plan)
 }
 
@@ -78,8 +101,12 @@ fn clone3(
         cgroup: u64,
     }
     let into = if group.is_some() { CLONE_INTO_CGROUP } else { 0 };
+    let clear = match plan.handlers {
+        Handlers::Cleared => CLONE_CLEAR_SIGHAND,
+        Handlers::Ours => 0,
+    };
     let args = Args {
-        flags: (libc::CLONE_VM | libc::CLONE_VFORK) as u64 | into,
+        flags: (libc::CLONE_VM | libc::CLONE_VFORK) as u64 | into | clear,
         exit_signal: libc::SIGCHLD as u64,
         stack: stack.as_mut_ptr() as u64,
         stack_size: (stack.capacity() * 16) as u64,

@@ -22,6 +22,7 @@ use rustix::{
     process::{Pid, Resource, getrlimit},
 };
 
+use super::schedule;
 use crate::core::outcome::Stage;
 
 /// This process's own program as a candidate: in a child that is about to become another program it
@@ -35,7 +36,7 @@ pub struct Program<'a> {
     /// The paths to try in turn, as `execvp` does; see [`candidates`].
     pub candidates: &'a [CString],
     /// Its whole environment, `KEY=VALUE` each.
-    pub env: &'a [CString],
+    pub env: &'a [&'a CStr],
     /// Where it starts.
     pub workdir: &'a CStr,
     /// Its standard input, output and error; none of them is 0, 1 or 2 of this process.
@@ -85,6 +86,9 @@ pub struct Inheritance {
     nofile: libc::rlimit64,
     oom_reset: bool,
     close_range: bool,
+    schedule_reset: bool,
+    /// Signals that this process ignores: bit n-1 for number n.
+    ignored: u64,
     way: Way,
 }
 
@@ -98,8 +102,8 @@ pub struct SpawnError {
 }
 
 impl Inheritance {
-    /// Remembers the limits and the oom score that this process was started with. Call it before
-    /// anything raises a limit.
+    /// Remembers the limits, the oom score and the ignored signals that this process was started with.
+    /// Call it before anything raises a limit; nothing may be ignored later that was not.
     pub fn take(way: Way, close_range: Option<()>) -> Self {
         let nofile = getrlimit(Resource::Nofile);
         let or_infinity = |limit: Option<u64>| limit.unwrap_or(libc::RLIM64_INFINITY);
@@ -113,6 +117,9 @@ impl Inheritance {
             // in a shortage of memory. A positive one is the container's own and stays.
             oom_reset: oom.trim_start().starts_with('-'),
             close_range: close_range.is_some(),
+            // Our threads that start commands may stand back.
+            schedule_reset: schedule::is_usual(),
+            ignored: child::ignored(),
             way,
         }
     }
@@ -128,7 +135,7 @@ pub fn spawn(program: &Program<'_>, inheritance: &Inheritance) -> Result<Pid, Sp
         strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let argv = pointers(program.argv);
-    let env = pointers(program.env);
+    let env: Vec<_> = program.env.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect();
     let candidates = pointers(program.candidates);
     let mut plan = child::Plan {
         argv: argv.as_ptr(),
@@ -142,6 +149,9 @@ pub fn spawn(program: &Program<'_>, inheritance: &Inheritance) -> Result<Pid, Sp
         nofile: inheritance.nofile,
         oom_reset: inheritance.oom_reset,
         close_range: inheritance.close_range,
+        schedule_reset: inheritance.schedule_reset,
+        ignored: inheritance.ignored,
+        handlers: child::Handlers::Ours,
         failure: None,
     };
     let pid = clone::vfork(inheritance.way, program.group, &mut plan);
