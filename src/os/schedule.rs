@@ -1,7 +1,5 @@
 //! How the kernel shares the processors, and signals, among our threads and what they start.
 
-use std::mem::MaybeUninit;
-
 /// What a thread of the pool does first. The thread that serves is not disturbed by it, nor it by
 /// what that one waits for.
 pub fn join_pool() {
@@ -12,16 +10,15 @@ pub fn join_pool() {
 /// Blocks the signals that are for the whole process in this thread. The end of a child is told to the
 /// thread that made it first, which would be woken only to wake the one that reaps.
 fn leave_signals() {
-    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigfillset initializes the whole set; a signal's number is valid.
-    let all = unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        // What a thread's own mistake raises is its own; blocked, it would end the process unsaid.
-        for own in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP] {
-            libc::sigdelset(all.as_mut_ptr(), own);
-        }
-        all.assume_init()
-    };
+    // SAFETY: a signal set is plain bits, of which all zeros is the empty set.
+    let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `all` is a signal set of ours to be filled.
+    unsafe { libc::sigfillset(&mut all) };
+    // What a thread's own mistake raises is its own; blocked, it would end the process unsaid.
+    for own in [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP] {
+        // SAFETY: the set is whole, and the numbers are signals.
+        unsafe { libc::sigdelset(&mut all, own) };
+    }
     // SAFETY: the set lives through the call; no old one is asked for.
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &all, std::ptr::null_mut()) };
 }
