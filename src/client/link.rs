@@ -33,7 +33,7 @@ use tokio_rustls::{
 use tonic::{Status, body::Body};
 use tower_service::Service;
 
-use super::Address;
+use super::{Address, gather::Gather};
 use crate::core::{
     hosts::{HOSTS_FILE, addresses},
     limits::{
@@ -163,7 +163,7 @@ impl Inner {
             .max_frame_size(CLIENT_FRAME_BYTES)
             .keep_alive_interval(CLIENT_PING)
             .keep_alive_timeout(CLIENT_PING_ANSWER)
-            .handshake(TokioIo::new(socket))
+            .handshake(TokioIo::new(Gather::new(socket)))
             .await
             .map_err(io::Error::other)?;
         tokio::spawn(async move {

@@ -42,6 +42,7 @@ mod calls;
 mod command;
 mod control;
 mod error;
+mod gather;
 mod later;
 mod link;
 mod options;
