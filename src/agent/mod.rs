@@ -39,7 +39,7 @@ use crate::{
         engine::{Engine, Linger},
         handle::Exec,
         secrets::Secrets,
-        store::{DiskFree, Full, Store, StoreConfig, Tmpfs},
+        store::{DiskFree, Full, Reads, Store, StoreConfig, Tmpfs},
     },
     os::{cgroup, features::Features, label::Labels, memory, schedule, spawn, user, work::Work},
 };
@@ -107,7 +107,7 @@ impl Agent {
             tracing::warn!("{hole}");
         }
         let work = Work::new();
-        let (store, notices) = Store::open(&store_config(&config), work.clone());
+        let (store, notices) = Store::open(&store_config(&config, &ground.features), work.clone());
         for notice in config.notices.iter().chain(&notices) {
             tracing::warn!("{notice}");
         }
@@ -251,7 +251,7 @@ fn about(config: &Config, listeners: &[Listener]) -> Result<About, StartupError>
     })
 }
 
-fn store_config(config: &Config) -> StoreConfig {
+fn store_config(config: &Config, features: &Features) -> StoreConfig {
     StoreConfig {
         disk_free: DiskFree { bytes: DISK_FREE_BYTES, percent: DISK_FREE_PERCENT },
         dir: Some(config.state_dir.clone()),
@@ -263,6 +263,8 @@ fn store_config(config: &Config) -> StoreConfig {
             SpoolFull::Block => Full::Block,
         },
         tmpfs: Tmpfs::AsMemory,
+        // It takes openat2 to open a file without waiting.
+        reads: if features.openat2.is_there() { Reads::AtOnce } else { Reads::OnThreads },
     }
 }
 

@@ -22,7 +22,10 @@ use rustix::{
 
 use crate::{
     core::limits::DISK_LOOK_BYTES,
-    os::work::{Share, Work},
+    os::{
+        cached,
+        work::{Share, Work},
+    },
 };
 
 /// What must stay free on the file system.
@@ -219,6 +222,19 @@ impl SpoolFile {
         Ok(fd)
     }
 
+    /// The same as [`SpoolFile::open`] where nobody has to wait for it.
+    pub(super) fn open_now(&self) -> Option<Arc<OwnedFd>> {
+        // Whoever holds it may wait for the disk.
+        let mut handle = self.handle.try_lock()?;
+        if let Some(fd) = handle.upgrade() {
+            return Some(fd);
+        }
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = Arc::new(cached::open(&self.disk.dir, &self.name, flags).ok()?);
+        *handle = Arc::downgrade(&fd);
+        Some(fd)
+    }
+
     /// Whether somebody has the file open.
     #[cfg(test)]
     pub(super) fn is_open(&self) -> bool {
@@ -263,6 +279,16 @@ impl SpoolFile {
             }
         }
         Ok(())
+    }
+
+    /// Reads up to `bytes_max` bytes at `offset` as far as nobody has to wait for them; whether any came.
+    pub(super) fn read_now(
+        fd: &OwnedFd,
+        offset: u64,
+        into: &mut Vec<u8>,
+        bytes_max: usize,
+    ) -> bool {
+        cached::read(fd, offset, into, bytes_max).is_ok_and(|count| count > 0)
     }
 
     /// Gives the space of dropped bytes back. `extent` tells the first kept offset and the end

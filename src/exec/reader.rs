@@ -1,7 +1,8 @@
 //! A place in a spool, from which bytes are taken in order.
 //!
 //! Readers are independent of each other and of the pump: a slow one delays nobody. It takes
-//! bytes from memory without a copy where it can, else from the file on a thread of the pool.
+//! bytes from memory without a copy where it can, else from the file: at once where the kernel has
+//! them in memory, else on a thread of the pool.
 //!
 //! Bytes may be dropped while they are read, and a hole reads as zeros; so after each read of
 //! the file the reader looks at the first kept offset again, and throws the bytes away if it
@@ -15,13 +16,11 @@ use super::{
     disk::SpoolFile,
     kept::Peek,
     spool::{End, Spool},
+    store::{Ahead, Reads},
     tail::within,
 };
 use crate::{
-    core::{
-        extent::Place,
-        limits::{CHUNK_BYTES, READ_AHEAD_BYTES},
-    },
+    core::{extent::Place, limits::CHUNK_BYTES},
     os::work::Share,
 };
 
@@ -37,6 +36,31 @@ pub struct Reader {
     file: Option<Arc<OwnedFd>>,
     /// Bytes from `offset` on that were read from the file.
     ahead: Bytes,
+}
+
+/// Memory that a piece of the file is read into.
+enum Room {
+    /// Counted, and larger than what was asked for.
+    Ahead(Ahead),
+    Own(Vec<u8>),
+}
+
+impl Room {
+    fn bytes(&mut self) -> &mut Vec<u8> {
+        match self {
+            Self::Ahead(ahead) => &mut ahead.bytes,
+            Self::Own(bytes) => bytes,
+        }
+    }
+
+    /// What was read, at most `bytes_max` of it.
+    fn into_bytes(mut self, bytes_max: usize) -> Bytes {
+        self.bytes().truncate(bytes_max);
+        match self {
+            Self::Ahead(ahead) => Bytes::from_owner(ahead),
+            Self::Own(bytes) => Bytes::from(bytes),
+        }
+    }
 }
 
 /// What counts as delivered by it.
@@ -185,32 +209,38 @@ impl Reader {
         let (offset, open) = (self.offset, self.file.clone());
         let wanted = within(until - offset);
         let ahead = if wanted > bytes_max { store.ahead() } else { None };
-        let wanted = wanted.min(match ahead {
-            Some(_) => READ_AHEAD_BYTES,
-            None => bytes_max.min(CHUNK_BYTES),
-        });
-        let read = move || {
-            let fd = open.map_or_else(|| file.open(), Ok)?;
-            let bytes = match ahead {
-                Some(mut ahead) => {
-                    SpoolFile::read(&fd, offset, &mut ahead.bytes)?;
-                    ahead.bytes.truncate(wanted);
-                    Bytes::from_owner(ahead)
-                }
-                None => {
-                    let mut bytes = Vec::with_capacity(wanted);
-                    SpoolFile::read(&fd, offset, &mut bytes)?;
-                    Bytes::from(bytes)
-                }
-            };
-            Ok((fd, bytes))
+        let mut room = match ahead {
+            Some(ahead) => Room::Ahead(ahead),
+            None => Room::Own(Vec::with_capacity(wanted.min(bytes_max).min(CHUNK_BYTES))),
         };
-        let read: io::Result<_> = store.work.run(Share::File, read).await;
+        // The first piece is for somebody who waits: a small one is there sooner.
+        let first_bytes = if open.is_some() { usize::MAX } else { CHUNK_BYTES };
+        let (open, now) = match store.limits.reads {
+            Reads::AtOnce => {
+                let open = open.or_else(|| file.open_now());
+                let read = |fd| SpoolFile::read_now(fd, offset, room.bytes(), first_bytes);
+                let now = open.as_deref().is_some_and(read);
+                (open, now)
+            }
+            Reads::OnThreads => (open, false),
+        };
+        let read: io::Result<_> = match open {
+            Some(fd) if now => Ok((fd, room)),
+            open => {
+                let read = move || {
+                    let fd = open.map_or_else(|| file.open(), Ok)?;
+                    SpoolFile::read(&fd, offset, room.bytes())?;
+                    Ok((fd, room))
+                };
+                store.work.run(Share::File, read).await
+            }
+        };
         let first = self.spool.range().first;
         if first > offset {
             return Err(ReadError::Dropped { asked: offset, first });
         }
-        let (fd, bytes) = read.map_err(ReadError::Io)?;
+        let (fd, room) = read.map_err(ReadError::Io)?;
+        let bytes = room.into_bytes(wanted);
         if bytes.is_empty() {
             return Err(ReadError::Io(io::ErrorKind::UnexpectedEof.into()));
         }

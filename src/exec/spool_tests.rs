@@ -16,7 +16,7 @@ use super::{
     reader::{Next, ReadError, Reader},
     room::{Balance, Due, balance},
     spool::{End, Spool},
-    store::{DiskFree, Full, Store, StoreConfig, Tmpfs},
+    store::{DiskFree, Full, Reads, Store, StoreConfig, Tmpfs},
 };
 use crate::{
     core::{
@@ -204,12 +204,14 @@ async fn flood(config: &StoreConfig, total: u64) -> Arc<Spool> {
 #[tokio::test]
 async fn no_reader_sees_foreign_bytes_while_old_ones_are_dropped() {
     let dir = scratch();
-    let config = StoreConfig { stream_max: 1 << 20, ..config(&dir) };
-    let spool = flood(&config, 200_000_000).await;
-    let range = spool.range();
-    assert!(range.first > 0 && range.end - range.first <= 1 << 20, "{range:?}");
-    let kept = read_out(&mut spool.reader(range.first)).await.unwrap();
-    assert_eq!(kept, (200_000_000, End::Eof));
+    for reads in [Reads::AtOnce, Reads::OnThreads] {
+        let config = StoreConfig { stream_max: 1 << 20, reads, ..config(&dir) };
+        let spool = flood(&config, 150_000_000).await;
+        let range = spool.range();
+        assert!(range.first > 0 && range.end - range.first <= 1 << 20, "{range:?}");
+        let kept = read_out(&mut spool.reader(range.first)).await.unwrap();
+        assert_eq!(kept, (150_000_000, End::Eof));
+    }
 }
 
 /// The same race, made to happen: the bytes are dropped after the reader asked for them and
@@ -217,7 +219,8 @@ async fn no_reader_sees_foreign_bytes_while_old_ones_are_dropped() {
 #[tokio::test]
 async fn bytes_that_are_dropped_during_a_read_are_not_given() {
     let dir = scratch();
-    let (work, store) = (Work::new(), open(&config(&dir)));
+    let config = StoreConfig { reads: Reads::OnThreads, ..config(&dir) };
+    let (work, store) = (Work::new(), open(&config));
     let spool = store.spool();
     append(&spool, 1 << 20);
     let (hold, held) = std::sync::mpsc::channel::<()>();

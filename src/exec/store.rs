@@ -47,6 +47,17 @@ pub struct StoreConfig {
     pub disk_free: DiskFree,
     /// What a state directory on a tmpfs is good for.
     pub tmpfs: Tmpfs,
+    /// How files are read.
+    pub reads: Reads,
+}
+
+/// How files are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// By whoever needs the bytes, where the kernel has them in memory; else on threads of the pool.
+    AtOnce,
+    /// Always on threads of the pool.
+    OnThreads,
 }
 
 /// What a full spool does.
@@ -99,6 +110,7 @@ pub(super) struct Limits {
     pub(super) total_max: u64,
     pub(super) memory_max: u64,
     pub(super) full: Full,
+    pub(super) reads: Reads,
 }
 
 impl Default for StoreConfig {
@@ -111,6 +123,7 @@ impl Default for StoreConfig {
             full: Full::DropOldest,
             disk_free: DiskFree { bytes: DISK_FREE_BYTES, percent: DISK_FREE_PERCENT },
             tmpfs: Tmpfs::AsMemory,
+            reads: Reads::AtOnce,
         }
     }
 }
@@ -138,6 +151,7 @@ impl Store {
             total_max: config.total_max,
             memory_max: config.memory_max,
             full: config.full,
+            reads: config.reads,
         };
         let store = Arc::new(Self {
             limits,

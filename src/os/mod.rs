@@ -1,6 +1,8 @@
 //! What speaks to the kernel: starting and reaping processes, terminals, signals, process trees,
 //! paths beneath a directory descriptor. The only unsafe code of the crate is here.
 
+#[allow(unsafe_code)]
+pub mod cached;
 pub mod cgroup;
 #[allow(unsafe_code)]
 pub mod descriptors;
