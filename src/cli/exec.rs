@@ -5,14 +5,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use clap::Args;
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     connect::{self, Connection},
-    failure::{EXIT_NO_READER, told},
+    failure::{EXIT_NO_READER, starting, told},
     show::{self, human::printable, json},
     streams::{CopyError, feed, own, print},
     terminal::{self, Raw},
@@ -114,9 +114,9 @@ async fn exec(args: ExecArgs, place: Place) -> anyhow::Result<u8> {
     let mut signals = Signals::listen().context("listen for signals")?;
     let client = connect::open(place.options).await?;
     let id = args.id.clone().unwrap_or_else(random_id);
-    client.start(&id, &args.command()).await.map_err(|error| anyhow!("{error}"))?;
+    client.start(&id, &args.command()).await.map_err(|error| starting(&error))?;
     if args.detach {
-        feed(client.stdin(&id), None).await.map_err(|error| anyhow!("{error}"))?;
+        feed(client.stdin(&id), None).await.map_err(|error| starting(&error))?;
         match args.json {
             true => json::line(&Detached { id: &id })?,
             false => show::put(&format!("{id}\n"))?,
@@ -196,7 +196,7 @@ async fn session(client: &Client, id: &str, input: Feed) -> anyhow::Result<u8> {
         Err(CopyError::Write(error)) => return Err(error).context("write the output"),
         Err(CopyError::Client(error)) => bail!("{error}"),
     }
-    let status = client.wait(id).await.map_err(|error| anyhow!("{error}"))?;
+    let status = client.wait(id).await.map_err(|error| starting(&error))?;
     Ok(code(status))
 }
 

@@ -75,6 +75,16 @@ pub(super) fn asking(what: impl fmt::Display) -> impl FnOnce(ClientError) -> any
     }
 }
 
+/// The same of a start, whose refusals name the step that failed, but where there is no such task.
+pub(super) fn starting(error: &ClientError) -> anyhow::Error {
+    match error {
+        ClientError::Refused(status) if status.code() == Code::NotFound => {
+            anyhow::anyhow!("start it: {error}; --task-id names the agent's task")
+        }
+        _ => anyhow::anyhow!("{error}"),
+    }
+}
+
 /// Says on standard error what went wrong, and returns the exit code for it.
 pub fn told(error: &anyhow::Error) -> u8 {
     if error.is::<NoReader>() {

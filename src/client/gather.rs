@@ -9,6 +9,10 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -20,9 +24,10 @@ const HELD_BYTES_MAX: usize = 4 << 10;
 /// next, its message in the one after.
 const TURNS: u8 = 4;
 
-/// A socket that sends the first bytes written to it as one.
+/// A socket that sends the first bytes written to it as one, and counts what comes.
 pub(super) struct Gather<S> {
     inner: S,
+    received: Arc<AtomicU64>,
     /// What was written and not sent, while it is held.
     held: Option<Held>,
 }
@@ -35,9 +40,10 @@ struct Held {
 }
 
 impl<S: AsyncWrite + Unpin> Gather<S> {
-    /// One to which nothing was written.
-    pub(super) fn new(inner: S) -> Self {
-        Self { inner, held: Some(Held { bytes: Vec::new(), sent: 0, turns: TURNS }) }
+    /// One to which nothing was written. Bytes that come are added to `received`.
+    pub(super) fn new(inner: S, received: Arc<AtomicU64>) -> Self {
+        let held = Some(Held { bytes: Vec::new(), sent: 0, turns: TURNS });
+        Self { inner, received, held }
     }
 
     /// Sends what is held; from then on nothing is.
@@ -128,7 +134,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gather<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_read(context, buffer)
+        let gather = self.get_mut();
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut gather.inner).poll_read(context, buffer);
+        let count = (buffer.filled().len() - before) as u64;
+        gather.received.fetch_add(count, Ordering::Relaxed);
+        read
     }
 }
 
@@ -143,7 +154,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_written_first_is_sent_as_one_and_all_of_it() {
         let (near, mut far) = duplex(1 << 20);
-        let mut gather = Gather::new(near);
+        let mut gather = Gather::new(near, Arc::default());
         gather.write_all(b"pre").await.unwrap();
         // Nobody has waited for a turn yet.
         let mut nothing = [0; 8];
@@ -169,7 +180,7 @@ mod tests {
         let expected: Vec<u8> = (0..3 * HELD_BYTES_MAX).map(|n| (n % 251) as u8).collect();
         let sent = expected.clone();
         let sending = tokio::spawn(async move {
-            let mut gather = Gather::new(near);
+            let mut gather = Gather::new(near, Arc::default());
             let (first, rest) = sent.split_at(HELD_BYTES_MAX - 1);
             gather.write_all(first).await.unwrap();
             gather.write_all(rest).await.unwrap();

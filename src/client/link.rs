@@ -5,8 +5,12 @@ use std::{
     io,
     net::{IpAddr, SocketAddr, ToSocketAddrs},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use http::{
@@ -37,8 +41,9 @@ use super::{Address, gather::Gather};
 use crate::core::{
     hosts::{HOSTS_FILE, addresses},
     limits::{
-        CLIENT_CONNECT, CLIENT_FRAME_BYTES, CLIENT_PING, CLIENT_PING_ANSWER,
-        CLIENT_STREAM_WINDOW_BYTES, CLIENT_WINDOW_BYTES,
+        CLIENT_AT_ONCE_BYTES, CLIENT_CONNECT, CLIENT_FRAME_BYTES, CLIENT_PING, CLIENT_PING_ANSWER,
+        CLIENT_STREAM_WINDOW_BYTES, CLIENT_STREAM_WINDOW_BYTES_MIN, CLIENT_UNSTEADY,
+        CLIENT_WINDOW_BYTES, CLIENT_WINDOW_PART,
     },
 };
 
@@ -52,8 +57,16 @@ struct Inner {
     tls: Option<Arc<ClientConfig>>,
     /// What proves who we are, sent with every call.
     authorization: RwLock<Option<HeaderValue>>,
-    /// The open connection. Held while one is opened, so that only one is.
-    sender: Mutex<Option<SendRequest<Body>>>,
+    /// The newest connection. Held while one is opened, so that only one is.
+    connection: Mutex<Option<Connection>>,
+}
+
+/// A connection, open or broken.
+struct Connection {
+    sender: SendRequest<Body>,
+    opened: Instant,
+    /// Bytes that came over it.
+    received: Arc<AtomicU64>,
 }
 
 trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -78,7 +91,7 @@ impl Link {
             authority,
             tls,
             authorization: RwLock::new(None),
-            sender: Mutex::new(None),
+            connection: Mutex::new(None),
         }))
     }
 
@@ -93,15 +106,17 @@ impl Link {
 
     /// Opens the connection if it is not open.
     pub(super) async fn open(&self) -> io::Result<SendRequest<Body>> {
-        let mut place = self.0.sender.lock().await;
-        if let Some(sender) = &*place
-            && !sender.is_closed()
+        let mut place = self.0.connection.lock().await;
+        if let Some(connection) = &*place
+            && !connection.sender.is_closed()
         {
-            return Ok(sender.clone());
+            return Ok(connection.sender.clone());
         }
-        let opened = timeout(CLIENT_CONNECT, self.0.open()).await;
-        let sender = opened.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        *place = Some(sender.clone());
+        let window = place.as_ref().map_or(CLIENT_STREAM_WINDOW_BYTES, Connection::next_window);
+        let opened = timeout(CLIENT_CONNECT, self.0.open(window)).await;
+        let connection = opened.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let sender = connection.sender.clone();
+        *place = Some(connection);
         Ok(sender)
     }
 
@@ -154,23 +169,24 @@ impl Service<Request<Body>> for Link {
 }
 
 impl Inner {
-    async fn open(&self) -> io::Result<SendRequest<Body>> {
+    async fn open(&self, window: u32) -> io::Result<Connection> {
         let socket = self.socket().await?;
+        let received = Arc::default();
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .initial_stream_window_size(CLIENT_STREAM_WINDOW_BYTES)
+            .initial_stream_window_size(window)
             .initial_connection_window_size(CLIENT_WINDOW_BYTES)
             .max_frame_size(CLIENT_FRAME_BYTES)
             .keep_alive_interval(CLIENT_PING)
             .keep_alive_timeout(CLIENT_PING_ANSWER)
-            .handshake(TokioIo::new(Gather::new(socket)))
+            .handshake(TokioIo::new(Gather::new(socket, Arc::clone(&received))))
             .await
             .map_err(io::Error::other)?;
         tokio::spawn(async move {
             // What ended it reaches every call that was under way.
             let _ = connection.await;
         });
-        Ok(sender)
+        Ok(Connection { sender, opened: Instant::now(), received })
     }
 
     async fn socket(&self) -> io::Result<Box<dyn Socket>> {
@@ -185,6 +201,24 @@ impl Inner {
             }
         }
     }
+}
+
+impl Connection {
+    /// How much may be under way on each stream of the connection that comes after this one. What is
+    /// under way when a link breaks is lost and sent again; on one that breaks all the time that must
+    /// stay a small part of what gets through.
+    fn next_window(&self) -> u32 {
+        window_after(self.received.load(Ordering::Relaxed), self.opened.elapsed())
+    }
+}
+
+fn window_after(received: u64, lasted: Duration) -> u32 {
+    // One that lasted broke for a reason of its own, and of one that carried nothing nothing is known.
+    if lasted >= CLIENT_UNSTEADY || received < CLIENT_AT_ONCE_BYTES {
+        return CLIENT_STREAM_WINDOW_BYTES;
+    }
+    let part = u32::try_from(received / CLIENT_WINDOW_PART).unwrap_or(u32::MAX);
+    part.clamp(CLIENT_STREAM_WINDOW_BYTES_MIN, CLIENT_STREAM_WINDOW_BYTES)
 }
 
 /// Connects to the first address of `host` that answers.
@@ -226,6 +260,16 @@ fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_be_under_way_is_little_where_the_link_breaks_all_the_time() {
+        let (soon, late) = (Duration::from_millis(2), CLIENT_UNSTEADY);
+        assert_eq!(window_after(2 << 20, soon), 512 << 10);
+        assert_eq!(window_after(CLIENT_AT_ONCE_BYTES, soon), CLIENT_STREAM_WINDOW_BYTES_MIN);
+        assert_eq!(window_after(u64::MAX, soon), CLIENT_STREAM_WINDOW_BYTES);
+        assert_eq!(window_after(CLIENT_AT_ONCE_BYTES - 1, soon), CLIENT_STREAM_WINDOW_BYTES);
+        assert_eq!(window_after(2 << 20, late), CLIENT_STREAM_WINDOW_BYTES);
+    }
 
     #[test]
     fn literals_and_localhost_need_nobody() {

@@ -50,6 +50,8 @@ pub const READ_AHEAD_BYTES: usize = 256 << 10;
 /// … and how many such pieces exist at once, over all readers: 4 MiB. A reader that finds none
 /// free reads what it was asked for.
 pub const READ_AHEADS_MAX: usize = 16;
+/// Most of them that lie ready while no reader uses them: half a MiB.
+pub const READ_AHEADS_IDLE_MAX: usize = 2;
 /// Streams that keep less than this are not asked to drop anything for others.
 pub const VICTIM_BYTES_MIN: u64 = 4 * KIB;
 /// Dropping from a file goes in steps of an eighth of what there is, but within these bounds:
@@ -279,6 +281,12 @@ pub const TOP_PICTURE: Duration = Duration::from_millis(100);
 pub const CLI_AT_ONCE: usize = 32;
 /// HTTP/2 window of one stream in the client library, in bytes: what may be under way unread.
 pub const CLIENT_STREAM_WINDOW_BYTES: u32 = 8 << 20;
+/// After a connection that broke within this time …
+pub const CLIENT_UNSTEADY: Duration = Duration::from_secs(10);
+/// … the window is this part of what that one carried, because what is under way at a break is lost …
+pub const CLIENT_WINDOW_PART: u64 = 4;
+/// … but at least this many bytes.
+pub const CLIENT_STREAM_WINDOW_BYTES_MIN: u32 = 256 << 10;
 /// HTTP/2 window of a connection in the client library, in bytes: one reader that does not read
 /// leaves room for others.
 pub const CLIENT_WINDOW_BYTES: u32 = 32 << 20;

@@ -20,7 +20,10 @@ use super::{
     tail::within,
 };
 use crate::{
-    core::{extent::Place, limits::CHUNK_BYTES},
+    core::{
+        extent::Place,
+        limits::{CHUNK_BYTES, READ_AHEAD_BYTES},
+    },
     os::work::Share,
 };
 
@@ -36,6 +39,8 @@ pub struct Reader {
     file: Option<Arc<OwnedFd>>,
     /// Bytes from `offset` on that were read from the file.
     ahead: Bytes,
+    /// How much of the file is read next where nobody has to wait for it.
+    piece_bytes: usize,
 }
 
 /// Memory that a piece of the file is read into.
@@ -109,7 +114,8 @@ pub enum ReadError {
 
 impl Reader {
     pub(super) fn new(spool: Arc<Spool>, counts: Counts, offset: u64, opened_end: u64) -> Self {
-        Self { spool, counts, offset, opened_end, file: None, ahead: Bytes::new() }
+        let (file, ahead, piece_bytes) = (None, Bytes::new(), CHUNK_BYTES);
+        Self { spool, counts, offset, opened_end, file, ahead, piece_bytes }
     }
 
     /// The offset of the next byte it will give.
@@ -213,12 +219,13 @@ impl Reader {
             Some(ahead) => Room::Ahead(ahead),
             None => Room::Own(Vec::with_capacity(wanted.min(bytes_max).min(CHUNK_BYTES))),
         };
-        // The first piece is for somebody who waits: a small one is there sooner.
-        let first_bytes = if open.is_some() { usize::MAX } else { CHUNK_BYTES };
+        // The first pieces are for somebody who waits: small ones are there sooner.
+        let piece_bytes = self.piece_bytes;
+        self.piece_bytes = (piece_bytes * 2).min(READ_AHEAD_BYTES);
         let (open, now) = match store.limits.reads {
             Reads::AtOnce => {
                 let open = open.or_else(|| file.open_now());
-                let read = |fd| SpoolFile::read_now(fd, offset, room.bytes(), first_bytes);
+                let read = |fd| SpoolFile::read_now(fd, offset, room.bytes(), piece_bytes);
                 let now = open.as_deref().is_some_and(read);
                 (open, now)
             }

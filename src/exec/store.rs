@@ -25,7 +25,8 @@ use super::{
 use crate::{
     core::limits::{
         BUFFERS_IDLE_MAX, CHUNK_BYTES, DISK_FREE_BYTES, DISK_FREE_PERCENT, MIB, READ_AHEAD_BYTES,
-        READ_AHEADS_MAX, SPOOL_MEMORY_BYTES, SPOOL_STREAM_BYTES, SPOOL_TOTAL_BYTES,
+        READ_AHEADS_IDLE_MAX, READ_AHEADS_MAX, SPOOL_MEMORY_BYTES, SPOOL_STREAM_BYTES,
+        SPOOL_TOTAL_BYTES,
     },
     os::work::Work,
 };
@@ -100,6 +101,8 @@ pub struct Store {
     buffers: Mutex<Vec<Vec<u8>>>,
     /// Pieces of [`READ_AHEAD_BYTES`] that readers hold; at most [`READ_AHEADS_MAX`].
     aheads: AtomicUsize,
+    /// Such pieces that nobody holds, at most [`READ_AHEADS_IDLE_MAX`]: fresh memory costs a fault a page.
+    idle_aheads: Mutex<Vec<Vec<u8>>>,
     warned: AtomicBool,
 }
 
@@ -166,6 +169,7 @@ impl Store {
             big: Mutex::default(),
             buffers: Mutex::default(),
             aheads: AtomicUsize::new(0),
+            idle_aheads: Mutex::default(),
             warned: AtomicBool::new(false),
         });
         (store, notices)
@@ -264,7 +268,9 @@ impl Store {
     pub(super) fn ahead(self: &Arc<Self>) -> Option<Ahead> {
         let more = |held| (held < READ_AHEADS_MAX).then_some(held + 1);
         self.aheads.fetch_update(Relaxed, Relaxed, more).ok()?;
-        Some(Ahead { bytes: Vec::with_capacity(READ_AHEAD_BYTES), store: self.clone() })
+        let idle = self.idle_aheads.lock().pop();
+        let bytes = idle.unwrap_or_else(|| Vec::with_capacity(READ_AHEAD_BYTES));
+        Some(Ahead { bytes, store: self.clone() })
     }
 }
 
@@ -301,5 +307,10 @@ impl AsRef<[u8]> for Ahead {
 impl Drop for Ahead {
     fn drop(&mut self) {
         self.store.aheads.fetch_sub(1, Relaxed);
+        let mut idle = self.store.idle_aheads.lock();
+        if idle.len() < READ_AHEADS_IDLE_MAX {
+            self.bytes.clear();
+            idle.push(std::mem::take(&mut self.bytes));
+        }
     }
 }
