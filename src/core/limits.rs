@@ -356,6 +356,14 @@ pub const RECORD_BYTES_MAX: u64 = 256 * KIB;
 /// What the images of a store may take, in bytes, before the least recently used ones go.
 pub const IMAGE_STORE_BYTES: u64 = 64 * GIB;
 
+/// Shortest key that a caller may seal an image with, in bytes …
+pub const IMAGE_KEY_BYTES_MIN: usize = 16;
+/// … and the longest: what the public clients allow.
+pub const IMAGE_KEY_BYTES_MAX: usize = 512;
+/// Bytes that are sealed together: small enough to hold some, large enough that what each adds (16
+/// bytes and a call) does not count. Part of the format.
+pub const SEALED_SEGMENT_BYTES: usize = 64 << 10;
+
 /// Largest file that the file API of public clients reads or writes, in bytes: theirs, by contract.
 pub const FILE_BYTES_MAX: u64 = 5 * GIB;
 /// How long the file tool waits for the next byte of a file before it takes the client for gone: public

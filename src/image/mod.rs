@@ -7,5 +7,6 @@
 //! What is found in a store, an archive or a manifest is input, not truth: it is checked against
 //! its digest before anything is made of it.
 
+pub mod crypt;
 pub mod manifest;
 pub mod store;
