@@ -364,6 +364,13 @@ pub const IMAGE_KEY_BYTES_MAX: usize = 512;
 /// bytes and a call) does not count. Part of the format.
 pub const SEALED_SEGMENT_BYTES: usize = 64 << 10;
 
+/// Largest window of a zstd frame, as a power of two: 64 MiB, which `zstd -19` does not reach. It is
+/// memory that an image asks for.
+pub const IMAGE_ZSTD_WINDOW_LOG_MAX: u32 = 26;
+/// Files and links of an archive that is imported: a dozen images with as many layers as Docker allows.
+/// Each is a temporary file.
+pub const IMPORT_MEMBERS_MAX: usize = 4096;
+
 /// Largest file that the file API of public clients reads or writes, in bytes: theirs, by contract.
 pub const FILE_BYTES_MAX: u64 = 5 * GIB;
 /// How long the file tool waits for the next byte of a file before it takes the client for gone: public

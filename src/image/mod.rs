@@ -10,3 +10,4 @@
 pub mod crypt;
 pub mod manifest;
 pub mod store;
+pub mod transfer;
