@@ -40,7 +40,7 @@ pub(super) fn encode(entry: &Entry, blocks: &mut Vec<u8>) {
     if !plain_time {
         records = record(b"mtime", entry.modified.to_decimal().as_bytes());
     }
-    for (name, value) in &entry.extended {
+    for (name, value) in &entry.xattrs {
         records.extend_from_slice(&record(&key_of_name(name), value));
     }
     if !records.is_empty() {

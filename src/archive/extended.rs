@@ -9,11 +9,8 @@ use rustix::{
     io::{Errno, Result},
 };
 
-use super::Owners;
+use super::{Owners, entry::Extended};
 use crate::core::limits::{ARCHIVE_XATTR_BYTES_MAX, ARCHIVE_XATTRS_BYTES_MAX};
-
-/// Names with their values.
-pub(super) type Extended = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// What users give.
 const USER: &[u8] = b"user.";
@@ -44,6 +41,7 @@ pub(super) fn read(file: impl AsFd) -> (Extended, u64) {
             Ok(_) | Err(_) => left_out += 1,
         }
     }
+    found.sort();
     (found, left_out)
 }
 

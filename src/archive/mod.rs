@@ -8,12 +8,13 @@
 //! It speaks to the kernel through directory descriptors only: each component of a path is opened
 //! by itself and never through a link, so that a tree that is changed meanwhile leads nowhere else.
 
+mod attached;
 mod attributes;
 mod beneath;
-mod decode;
+pub(crate) mod decode;
 mod destination;
 mod encode;
-mod entry;
+pub(crate) mod entry;
 mod extended;
 mod file;
 mod holes;
@@ -22,6 +23,7 @@ mod outlet;
 mod pack;
 mod report;
 mod source;
+mod sparse;
 pub mod tool;
 mod unpack;
 
@@ -41,5 +43,7 @@ pub enum Owners {
     Kept,
 }
 
+#[cfg(test)]
+mod decode_tests;
 #[cfg(test)]
 mod tests;

@@ -299,13 +299,16 @@ pub const CLIENT_SIGNALS_MAX: usize = 64;
 
 /// Levels of directories in one copy: each has a descriptor, of which there are often 1024.
 pub const ARCHIVE_DEPTH_MAX: usize = 256;
-/// Longest name or record of an archive that describes another member, in bytes: paths have 4 KiB,
+/// Bytes in an archive that describe one other member, its names and records: paths have 4 KiB,
 /// extended attributes 64 KiB.
 pub const ARCHIVE_ATTACHED_BYTES_MAX: usize = 1 << 20;
 /// Value of one extended attribute, in bytes: as much as Linux lets any have …
 pub const ARCHIVE_XATTR_BYTES_MAX: usize = 64 << 10;
 /// … and all of one file's in a copy, with their names. They travel in one record.
 pub const ARCHIVE_XATTRS_BYTES_MAX: usize = 256 << 10;
+/// Pieces of data of one file with holes, each of 16 bytes while it is read; a file with more of them is
+/// refused. Tools that find holes look at blocks of 4 KiB, and no file is known with a tenth of that.
+pub const ARCHIVE_EXTENTS_MAX: usize = 1 << 18;
 /// Files with several names that are known as such in one copy; beyond them, each name becomes a file.
 pub const ARCHIVE_LINKS_MAX: usize = 1 << 20;
 /// Directories that wait for their mode and time until what is in them is made; beyond them, they get
