@@ -13,7 +13,7 @@ mod attributes;
 mod beneath;
 pub(crate) mod decode;
 mod destination;
-mod encode;
+pub(crate) mod encode;
 pub(crate) mod entry;
 mod extended;
 mod file;
@@ -21,6 +21,8 @@ mod holes;
 mod make;
 mod outlet;
 mod pack;
+#[cfg_attr(not(test), expect(dead_code, reason = "the layers of images use it"))]
+pub(crate) mod pax;
 mod report;
 mod source;
 mod sparse;
