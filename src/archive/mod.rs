@@ -15,13 +15,12 @@ pub(crate) mod decode;
 mod destination;
 pub(crate) mod encode;
 pub(crate) mod entry;
-mod extended;
+pub(crate) mod extended;
 mod file;
 mod holes;
 mod make;
 mod outlet;
 mod pack;
-#[cfg_attr(not(test), expect(dead_code, reason = "the layers of images use it"))]
 pub(crate) mod pax;
 mod report;
 mod source;

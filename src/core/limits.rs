@@ -374,6 +374,38 @@ pub const IMAGE_ZSTD_WINDOW_LOG_MAX: u32 = 26;
 /// Each is a temporary file.
 pub const IMPORT_MEMBERS_MAX: usize = 4096;
 
+/// Bytes of a layer's tar stream that are compressed by themselves: larger chunks compress a little
+/// better, and each needs two buffers.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 2 << 20;
+/// Chunks that wait to be filled, compressed and hashed, so that no thread waits for another: with their
+/// buffers some 32 MiB.
+pub const SNAPSHOT_CHUNKS_AHEAD: usize = 6;
+/// Threads that fill and compress chunks; beyond these hashing, which only one can do, is slower.
+pub const SNAPSHOT_THREADS_MAX: usize = 8;
+/// Files up to this size are read by who walks, into the place where their data belongs; larger ones keep a
+/// descriptor until their data was read, of which a chunk then holds at most sixteen.
+pub const SNAPSHOT_SMALL_BYTES: u64 = 128 * KIB;
+/// What was left out of a snapshot, in words, for its log.
+pub const SNAPSHOT_NOTES_MAX: usize = 32;
+/// Files with several names that are known as such in one snapshot, some 40 MiB; beyond them each
+/// name becomes a file.
+pub const SNAPSHOT_LINKS_MAX: usize = 1 << 18;
+/// Smallest hole of a file that is kept, in bytes: no file system has larger blocks.
+pub const SNAPSHOT_HOLE_BYTES_MIN: u64 = 64 * KIB;
+/// Pieces of data of one file with holes in a layer; one with more gets larger pieces.
+pub const SNAPSHOT_EXTENTS_MAX: usize = 8192;
+/// How long before a record was begun something must have changed last, to be known by that time: clocks of
+/// file systems are coarse (FAT has two seconds).
+pub const TREE_RECORD_TRUST: Duration = Duration::from_secs(2);
+/// Lines of one tree's record, in bytes: about a million names. A larger tree has no record, and every
+/// snapshot of it packs everything.
+pub const TREE_RECORD_BYTES_MAX: usize = 48 << 20;
+/// Longest path in a record, in bytes: the names of [`ARCHIVE_DEPTH_MAX`] levels.
+pub const TREE_RECORD_PATH_BYTES_MAX: usize = (ARCHIVE_DEPTH_MAX + 1) * 256;
+/// Extended attributes of one file in a layer, in bytes: with its other records they stay below what
+/// readers take ([`ARCHIVE_ATTACHED_BYTES_MAX`]).
+pub const SNAPSHOT_XATTRS_BYTES_MAX: usize = 512 << 10;
+
 /// Largest file that the file API of public clients reads or writes, in bytes: theirs, by contract.
 pub const FILE_BYTES_MAX: u64 = 5 * GIB;
 /// How long the file tool waits for the next byte of a file before it takes the client for gone: public

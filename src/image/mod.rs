@@ -9,5 +9,7 @@
 
 pub mod crypt;
 pub mod manifest;
+pub mod record;
+pub mod snapshot;
 pub mod store;
 pub mod transfer;
