@@ -378,8 +378,13 @@ pub const IMPORT_MEMBERS_MAX: usize = 4096;
 /// better, and each needs two buffers.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 2 << 20;
 /// Chunks that wait to be filled, compressed and hashed, so that no thread waits for another: with their
-/// buffers some 32 MiB.
-pub const SNAPSHOT_CHUNKS_AHEAD: usize = 6;
+/// buffers some 40 MiB.
+pub const SNAPSHOT_CHUNKS_AHEAD: usize = 10;
+/// Chunks that were hashed and wait to be written.
+pub const SNAPSHOT_PIECES_AHEAD: usize = 4;
+/// Bytes of a layer that are written at once. Larger pieces make the kernel look for larger free pages: 2 MiB
+/// cost four times the CPU of 128 KiB.
+pub const SNAPSHOT_WRITE_BYTES: usize = 128 << 10;
 /// Threads that fill and compress chunks; beyond these hashing, which only one can do, is slower.
 pub const SNAPSHOT_THREADS_MAX: usize = 8;
 /// Files up to this size are read by who walks, into the place where their data belongs; larger ones keep a

@@ -19,7 +19,10 @@ use super::{
     tally::Told,
     tape::{Chunk, Tape},
 };
-use crate::core::limits::{SNAPSHOT_CHUNK_BYTES, SNAPSHOT_CHUNKS_AHEAD, SNAPSHOT_THREADS_MAX};
+use crate::core::limits::{
+    SNAPSHOT_CHUNK_BYTES, SNAPSHOT_CHUNKS_AHEAD, SNAPSHOT_PIECES_AHEAD, SNAPSHOT_THREADS_MAX,
+    SNAPSHOT_WRITE_BYTES,
+};
 
 /// Where the walk hands chunks on.
 pub(super) struct Intake<'a> {
@@ -69,7 +72,7 @@ pub(super) fn run<P: Send>(
     let spare = Spare::default();
     let (order, ordered) = sync_channel(SNAPSHOT_CHUNKS_AHEAD);
     let (jobs, waiting) = sync_channel::<Job>(SNAPSHOT_CHUNKS_AHEAD);
-    let (pieces, ready) = sync_channel(2);
+    let (pieces, ready) = sync_channel(SNAPSHOT_PIECES_AHEAD);
     let waiting = Mutex::new(waiting);
     let compression = spec.compression;
     thread::scope(|scope| {
@@ -165,17 +168,22 @@ fn write(
             Piece::Packed(bytes) => {
                 sum.update(&bytes);
                 length += bytes.len() as u64;
-                out.write_all(&bytes).map_err(SnapshotError::Write)?;
+                put(out, &bytes)?;
             }
             Piece::Plain(bytes, used) => {
                 length += used as u64;
-                out.write_all(&bytes[..used]).map_err(SnapshotError::Write)?;
+                put(out, &bytes[..used])?;
                 spare.give(bytes);
             }
         }
     }
     let plain = compression == Compression::Plain;
     Ok(((!plain).then(|| sum.finalize().into()), length))
+}
+
+fn put(out: &mut dyn Write, bytes: &[u8]) -> Result<(), SnapshotError> {
+    let mut pieces = bytes.chunks(SNAPSHOT_WRITE_BYTES);
+    pieces.try_for_each(|piece| out.write_all(piece)).map_err(SnapshotError::Write)
 }
 
 impl Spare {
