@@ -28,6 +28,7 @@ mod sparse;
 pub mod tool;
 mod unpack;
 
+pub(crate) use beneath::components;
 pub use destination::{Destination, Layout};
 pub use outlet::Pieces;
 pub use pack::{Devices, Links, Packing, pack};

@@ -148,9 +148,12 @@ fn number(text: &[u8]) -> Result<u64, &'static str> {
 mod tests {
     use super::*;
 
+    /// A size, extents, how much is stored, and whether that is a shape.
+    type Case = (u64, &'static [(u64, u64)], u64, bool);
+
     #[test]
     fn a_shape_is_checked() {
-        let cases: [(u64, &[(u64, u64)], u64, bool); 11] = [
+        let cases: [Case; 11] = [
             (0, &[], 0, true),
             (10, &[], 0, true),
             (10, &[(0, 10)], 10, true),

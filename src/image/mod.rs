@@ -13,3 +13,4 @@ pub mod record;
 pub mod snapshot;
 pub mod store;
 pub mod transfer;
+pub mod unpack;

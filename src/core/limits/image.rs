@@ -83,3 +83,38 @@ pub const TREE_RECORD_PATH_BYTES_MAX: usize = (ARCHIVE_DEPTH_MAX + 1) * 256;
 /// Extended attributes of one file in a layer, in bytes: with its other records they stay below what
 /// readers take ([`super::ARCHIVE_ATTACHED_BYTES_MAX`]).
 pub const SNAPSHOT_XATTRS_BYTES_MAX: usize = 512 << 10;
+
+/// Entries of all layers of an image that is unpacked. The paths of a layer that changes others are
+/// remembered until its end, in 9 to 18 bytes each.
+pub const IMAGE_ENTRIES_MAX: u64 = 1 << 22;
+/// Bytes of all layers of an image when they are decompressed. What is less than this is bounded by the
+/// disk.
+pub const IMAGE_BYTES_MAX: u64 = 1 << 40;
+/// Largest file of an image, in bytes, with its holes: ext4's own bound.
+pub const IMAGE_FILE_BYTES_MAX: u64 = 1 << 44;
+/// How many times larger a layer of somebody else's image may become: more than gzip can reach (1032),
+/// far more than files do. Our own may, they hold what was snapshotted …
+pub const IMAGE_RATIO_MAX: u64 = 1200;
+/// … and so may everybody's as long as they come to less than this, in bytes: a gibibyte of zeros does no
+/// harm.
+pub const IMAGE_RATIO_FREE_BYTES: u64 = GIB;
+/// Bytes of a layer that are handed from the thread that decompresses it to those that hash and unpack it,
+/// a piece …
+pub const IMAGE_PIECE_BYTES: usize = 256 << 10;
+/// … and how many pieces there are: 2 MiB.
+pub const IMAGE_PIECES: usize = 8;
+/// Files up to this size, in bytes, are written by another thread while the next entry is read.
+pub const IMAGE_SMALL_FILE_BYTES_MAX: usize = 256 << 10;
+/// Bytes of such files that wait to be written …
+pub const IMAGE_WAITING_BYTES_MAX: usize = 8 << 20;
+/// … and how many files: each has a descriptor, of which there are often 1024.
+pub const IMAGE_WAITING_FILES_MAX: usize = 256;
+/// Threads that write small files: with the one that reads they keep two processors busy.
+pub const IMAGE_WRITERS: usize = 2;
+/// What is remembered of directories until they get their modes and times, in bytes. Beyond it they get both
+/// before, and what is made in them later changes the times.
+pub const IMAGE_DIRECTORIES_BYTES_MAX: usize = 24 << 20;
+/// Directories within directories in an image: each has a descriptor on the way to the innermost.
+pub const IMAGE_DEPTH_MAX: usize = 256;
+/// Characters of a path of an image that an error repeats: paths may have a mebibyte.
+pub const IMAGE_SHOWN_CHARS_MAX: usize = 400;
