@@ -25,7 +25,7 @@ struct Planned {
 #[derive(Debug, Clone)]
 enum What {
     File(usize),
-    /// Data at the ends of holes.
+    /// Data at the ends of holes, and another hole.
     Holes(Vec<u32>),
     Directory,
     Symlink(Vec<u8>),
@@ -92,6 +92,7 @@ fn build(top: &Path, plan: &[Planned]) {
                     at += u64::from(*hole) << 12;
                     file.write_all_at(b"data", at).unwrap();
                 }
+                file.set_len(at + (u64::from(holes[0]) << 10)).unwrap();
             }
             What::Directory => fs::create_dir(&path).unwrap(),
             What::Symlink(target) => {

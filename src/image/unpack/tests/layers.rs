@@ -181,6 +181,30 @@ fn hard_links_to_files_of_lower_layers() {
 }
 
 #[test]
+fn more_directories_than_are_remembered() {
+    let place = Place::new();
+    let way = "n".repeat(250) + "/";
+    let above = way.repeat(15);
+    let (many, at) = (7000, |number: usize| format!("{above}{number}/"));
+    let members: Vec<Vec<u8>> = (0..many)
+        .map(|number| {
+            member(EntryType::Directory, &at(number), ("", b""), |header| header.set_mode(0o711))
+        })
+        .collect();
+    place.unpack(&[archive(&members)]).unwrap();
+    // The whole path is as long as the kernel takes one.
+    let directory = fs::File::open(place.at(&above)).unwrap();
+    for number in [0, many / 2, many - 1] {
+        let name = number.to_string();
+        let flags = rustix::fs::AtFlags::empty();
+        let found = rustix::fs::statat(&directory, &name, flags).unwrap();
+        assert_eq!(found.st_mode & 0o7777, 0o711, "{number}");
+    }
+    let last = rustix::fs::statat(&directory, "6999", rustix::fs::AtFlags::empty()).unwrap();
+    assert_eq!(last.st_mtime, 1_000_000_000);
+}
+
+#[test]
 fn directories_keep_their_modes_and_times() {
     let place = Place::new();
     let with = |path: &str, mode: u32, seconds: u64| {

@@ -3,7 +3,9 @@
 mod gnu;
 mod hostile;
 mod layers;
+mod noise;
 mod ordinary;
+mod room;
 mod streams;
 
 use std::{
@@ -22,6 +24,7 @@ use tar::{EntryType, Header};
 use tempfile::TempDir;
 
 use super::*;
+use crate::core::limits::IMAGE_SMALL_FILE_BYTES_MAX;
 
 /// A place for a tree, beside things that must not be touched.
 struct Place {
