@@ -105,10 +105,13 @@ pub const IMAGE_PIECE_BYTES: usize = 256 << 10;
 pub const IMAGE_PIECES: usize = 8;
 /// Files up to this size, in bytes, are written by another thread while the next entry is read.
 pub const IMAGE_SMALL_FILE_BYTES_MAX: usize = 256 << 10;
-/// Bytes of such files that wait to be written …
-pub const IMAGE_WAITING_BYTES_MAX: usize = 8 << 20;
-/// … and how many files: each has a descriptor, of which there are often 1024.
-pub const IMAGE_WAITING_FILES_MAX: usize = 256;
+/// Bytes after which no more such files are handed over together …
+pub const IMAGE_BATCH_BYTES: usize = 256 << 10;
+/// … and how many of them are at most …
+pub const IMAGE_BATCH_FILES_MAX: usize = 32;
+/// … and how many times that may wait or be written: 4 MiB of data, and 256 descriptors, of which there
+/// are often 1024.
+pub const IMAGE_BATCHES: usize = 8;
 /// Threads that write small files: with the one that reads they keep two processors busy.
 pub const IMAGE_WRITERS: usize = 2;
 /// What is remembered of directories until they get their modes and times, in bytes. Beyond it they get both

@@ -28,7 +28,7 @@ use super::{
     source::{Circumstances, Source},
     tree::{Missing, Tree},
     whiteout::Mark,
-    writers::{Closing, Failed, Job, Writers},
+    writers::{Batch, Closing, Failed, Small, Writers},
 };
 use crate::{
     archive::{
@@ -53,6 +53,8 @@ pub(super) struct Application<'a> {
     directories: Directories,
     counts: Unpacked,
     withheld: Withheld,
+    /// Small files that no writer has.
+    batch: Batch,
 }
 
 /// Why an entry was not made.
@@ -98,6 +100,7 @@ impl<'a> Application<'a> {
             directories: Directories::new(),
             counts: Unpacked::default(),
             withheld: Withheld::default(),
+            batch: Batch::default(),
         }
     }
 
@@ -125,6 +128,8 @@ impl<'a> Application<'a> {
                     Err(None) => break,
                 }
             }
+            // If one has failed, that is what the end says.
+            let _ = writers.take(&mut self.batch);
             self.withheld.add(writers.finish()?);
             drop(closing);
             self.finish_directories()?;
@@ -323,17 +328,22 @@ impl<'a> Application<'a> {
             Trouble::Ended(UnpackError::stream(self.layer, place, error))
         };
         if let Ok(length @ 0..=IMAGE_SMALL_FILE_BYTES_MAX) = usize::try_from(stream.data_left()) {
-            let mut data = Vec::with_capacity(length);
-            while data.len() < length {
+            let start = self.batch.data.len();
+            while self.batch.data.len() < start + length {
                 let piece = stream.data().map_err(cut)?;
-                data.extend_from_slice(piece);
+                self.batch.data.extend_from_slice(piece);
                 let count = piece.len();
                 stream.consume(count);
             }
-            let path = named.to_vec();
-            let job = Job { file, data, sparse, gift, path, layer: self.layer };
-            return writers.add(job).map_err(|Failed| Trouble::Failed);
+            let (data, path, layer) = (start..start + length, named.to_vec(), self.layer);
+            self.batch.add(Small { file, data, sparse, gift, path, layer });
+            if self.batch.is_full() {
+                writers.take(&mut self.batch)?;
+            }
+            return Ok(());
         }
+        // They have something to do meanwhile.
+        writers.take(&mut self.batch)?;
         let mut filling = Filling::new(&file, sparse.as_ref());
         loop {
             let piece = stream.data().map_err(cut)?;
@@ -445,5 +455,11 @@ impl From<io::Error> for Trouble {
 impl From<Errno> for Trouble {
     fn from(errno: Errno) -> Self {
         Self::Made(errno.into())
+    }
+}
+
+impl From<Failed> for Trouble {
+    fn from(_: Failed) -> Self {
+        Self::Failed
     }
 }
