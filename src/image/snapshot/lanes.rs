@@ -11,7 +11,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use super::{
     PackedLayer, SnapshotError, SnapshotSpec,
@@ -19,9 +19,12 @@ use super::{
     tally::Told,
     tape::{Chunk, Tape},
 };
-use crate::core::limits::{
-    SNAPSHOT_CHUNK_BYTES, SNAPSHOT_CHUNKS_AHEAD, SNAPSHOT_PIECES_AHEAD, SNAPSHOT_THREADS_MAX,
-    SNAPSHOT_WRITE_BYTES,
+use crate::core::{
+    image::Digest,
+    limits::{
+        SNAPSHOT_CHUNK_BYTES, SNAPSHOT_CHUNKS_AHEAD, SNAPSHOT_PIECES_AHEAD, SNAPSHOT_THREADS_MAX,
+        SNAPSHOT_WRITE_BYTES,
+    },
 };
 
 /// Where the walk hands chunks on.
@@ -57,7 +60,7 @@ enum Piece {
 
 /// The stream as it was hashed.
 struct Stream {
-    sum: [u8; 32],
+    sum: Digest,
     bytes: u64,
 }
 
@@ -152,7 +155,7 @@ fn hash(
         };
         pieces.send(piece).map_err(|_| SnapshotError::Ended)?;
     }
-    Ok(Stream { sum: sum.finalize().into(), bytes: length })
+    Ok(Stream { sum: Digest::from_bytes(sum.finalize().into()), bytes: length })
 }
 
 /// Writes the layer; its digest, if that is not the stream's, and its length.
@@ -161,7 +164,7 @@ fn write(
     out: &mut dyn Write,
     compression: Compression,
     spare: &Spare,
-) -> Result<(Option<[u8; 32]>, u64), SnapshotError> {
+) -> Result<(Option<Digest>, u64), SnapshotError> {
     let (mut sum, mut length) = (Sha256::new(), 0);
     for piece in ready {
         match piece {
@@ -178,7 +181,7 @@ fn write(
         }
     }
     let plain = compression == Compression::Plain;
-    Ok(((!plain).then(|| sum.finalize().into()), length))
+    Ok(((!plain).then(|| Digest::from_bytes(sum.finalize().into())), length))
 }
 
 fn put(out: &mut dyn Write, bytes: &[u8]) -> Result<(), SnapshotError> {

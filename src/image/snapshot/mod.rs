@@ -37,6 +37,7 @@ pub use tally::Counts;
 use self::{tally::Told, tape::Tape, walk::Walk};
 use super::record::TreeRecord;
 pub use crate::archive::Devices;
+use crate::core::image::Digest;
 
 /// What of a directory is packed, and how.
 #[derive(Debug, Clone, Copy)]
@@ -71,10 +72,10 @@ pub struct PackedTree {
 /// A layer that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackedLayer {
-    /// The SHA-256 of the tar stream.
-    pub diff_id: [u8; 32],
-    /// The SHA-256 of what was written.
-    pub digest: [u8; 32],
+    /// The digest of the tar stream.
+    pub diff_id: Digest,
+    /// The digest of what was written.
+    pub digest: Digest,
     /// Bytes that were written.
     pub bytes: u64,
     /// Bytes of the tar stream.

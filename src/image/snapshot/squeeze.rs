@@ -7,6 +7,8 @@ use std::io::{self, Write};
 
 use flate2::write::GzEncoder;
 
+use crate::image::manifest;
+
 /// How a layer is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
@@ -16,6 +18,17 @@ pub enum Compression {
     Gzip(u32),
     /// Not at all.
     Plain,
+}
+
+impl Compression {
+    /// What is said of a layer that is compressed like this.
+    pub fn stored(self) -> manifest::Compression {
+        match self {
+            Self::Zstd(_) => manifest::Compression::Zstd,
+            Self::Gzip(_) => manifest::Compression::Gzip,
+            Self::Plain => manifest::Compression::None,
+        }
+    }
 }
 
 /// What one thread compresses with.

@@ -9,12 +9,14 @@ use std::{
     thread::{Scope, ScopedJoinHandle},
 };
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
+
+use crate::core::image::Digest;
 
 /// Finds out the digest of pieces on a thread of its own.
 pub(super) struct Hasher<'scope> {
     to: Sender<Arc<Vec<u8>>>,
-    thread: ScopedJoinHandle<'scope, [u8; 32]>,
+    thread: ScopedJoinHandle<'scope, Digest>,
 }
 
 impl<'scope> Hasher<'scope> {
@@ -30,13 +32,13 @@ impl<'scope> Hasher<'scope> {
     }
 
     /// The digest of all that was added.
-    pub(super) fn digest(self) -> [u8; 32] {
+    pub(super) fn digest(self) -> Digest {
         drop(self.to);
         self.thread.join().expect("hashing does not fail")
     }
 }
 
-fn all(pieces: &Receiver<Arc<Vec<u8>>>, free: &Sender<Vec<u8>>) -> [u8; 32] {
+fn all(pieces: &Receiver<Arc<Vec<u8>>>, free: &Sender<Vec<u8>>) -> Digest {
     let mut hash = Sha256::new();
     for piece in pieces {
         hash.update(&piece[..]);
@@ -45,7 +47,7 @@ fn all(pieces: &Receiver<Arc<Vec<u8>>>, free: &Sender<Vec<u8>>) -> [u8; 32] {
             let _ = free.send(buffer);
         }
     }
-    hash.finalize().into()
+    Digest::from_bytes(hash.finalize().into())
 }
 
 /// Counts what is read, and finds out its digest if that was asked for.
@@ -64,8 +66,8 @@ impl<'a> Metered<'a> {
     }
 
     /// The digest of all that was read, once.
-    pub(super) fn digest(&mut self) -> Option<[u8; 32]> {
-        self.hash.take().map(|hash| hash.finalize().into())
+    pub(super) fn digest(&mut self) -> Option<Digest> {
+        self.hash.take().map(|hash| Digest::from_bytes(hash.finalize().into()))
     }
 }
 

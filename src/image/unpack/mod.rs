@@ -38,41 +38,34 @@ use std::{
 pub use error::{Kind, UnpackError};
 
 use self::{apply::Application, tree::Tree};
-use crate::core::limits::{
-    IMAGE_BYTES_MAX, IMAGE_ENTRIES_MAX, IMAGE_FILE_BYTES_MAX, IMAGE_LAYERS_MAX,
-    IMAGE_RATIO_FREE_BYTES, IMAGE_WRITERS,
+pub use super::manifest::Compression;
+use crate::core::{
+    image::Digest,
+    limits::{
+        IMAGE_BYTES_MAX, IMAGE_ENTRIES_MAX, IMAGE_FILE_BYTES_MAX, IMAGE_LAYERS_MAX,
+        IMAGE_RATIO_FREE_BYTES, IMAGE_WRITERS,
+    },
 };
 
 /// A layer, and what it has to be.
 pub struct Layer<'a> {
-    /// Its bytes as they are stored.
+    /// Its bytes as they are stored, or as they were before they were sealed.
     pub from: Box<dyn Read + Send + 'a>,
     /// How they are compressed.
     pub compression: Compression,
-    /// SHA-256 of the archive in it, if it is known.
-    pub diff_id: Option<[u8; 32]>,
-    /// What is stored, if it is known.
+    /// The digest of the archive in it, if it is known.
+    pub diff_id: Option<Digest>,
+    /// What comes of `from`, if it is known.
     pub blob: Option<Blob>,
 }
 
 /// Bytes that are known by their digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Blob {
-    /// Their SHA-256.
-    pub digest: [u8; 32],
+    /// Their digest.
+    pub digest: Digest,
     /// How many there are.
     pub size: u64,
-}
-
-/// How a layer is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// Gzip, in one member or several.
-    Gzip,
-    /// Zstandard, in one frame or several.
-    Zstd,
 }
 
 /// How an image is unpacked.

@@ -14,7 +14,7 @@ use std::{
 };
 
 use flate2::bufread::MultiGzDecoder;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use zstd::stream::read::Decoder as ZstdDecoder;
 
 use super::{
@@ -22,8 +22,15 @@ use super::{
     error::of_machine,
     hash::{Hasher, Metered},
 };
-use crate::core::limits::{
-    CHUNK_BYTES, IMAGE_PIECE_BYTES, IMAGE_PIECES, IMAGE_RATIO_MAX, IMAGE_ZSTD_WINDOW_LOG_MAX,
+use crate::{
+    core::{
+        image::Digest,
+        limits::{
+            CHUNK_BYTES, IMAGE_PIECE_BYTES, IMAGE_PIECES, IMAGE_RATIO_MAX,
+            IMAGE_ZSTD_WINDOW_LOG_MAX,
+        },
+    },
+    image::crypt::OpenError,
 };
 
 /// Why the bytes of a layer did not come, or are the wrong ones.
@@ -37,8 +44,8 @@ pub(super) enum SourceError {
     Other { expected: &'static str, found: &'static str },
     #[error("it has {found} bytes, and not {expected}")]
     Size { expected: u64, found: u64 },
-    #[error("{what} is sha256:{found}, and not sha256:{expected}")]
-    Digest { what: &'static str, expected: String, found: String },
+    #[error("{what} is {found}, and not {expected}")]
+    Digest { what: &'static str, expected: Digest, found: Digest },
     #[error("it becomes more than {IMAGE_RATIO_MAX} times larger than it is")]
     Ratio,
     #[error("the image becomes larger than {0} bytes")]
@@ -50,6 +57,8 @@ pub(super) enum SourceError {
 impl SourceError {
     pub(super) fn kind(&self) -> Kind {
         match self {
+            // What was sealed says itself that it is damaged.
+            Self::Read(error) if OpenError::of(error).is_some() => Kind::Image,
             Self::Read(error) => of_machine(error),
             Self::Stopped => Kind::Stopped,
             Self::Corrupt(_)
@@ -167,7 +176,7 @@ struct Reading<'a> {
     empty: Receiver<Vec<u8>>,
     left: Arc<AtomicBool>,
     hasher: Option<Hasher<'a>>,
-    diff_id: Option<[u8; 32]>,
+    diff_id: Option<Digest>,
     blob: Option<Blob>,
     compression: Compression,
     circumstances: Circumstances<'a>,
@@ -250,12 +259,11 @@ impl Reading<'_> {
     }
 }
 
-fn same(what: &'static str, expected: [u8; 32], found: [u8; 32]) -> Result<(), SourceError> {
-    let hex = |digest: [u8; 32]| digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    if expected == found {
-        return Ok(());
+fn same(what: &'static str, expected: Digest, found: Digest) -> Result<(), SourceError> {
+    match expected == found {
+        true => Ok(()),
+        false => Err(SourceError::Digest { what, expected, found }),
     }
-    Err(SourceError::Digest { what, expected: hex(expected), found: hex(found) })
 }
 
 /// A layer being decompressed.
@@ -273,11 +281,7 @@ impl<'a> Decoder<'a> {
     ) -> Result<Self, SourceError> {
         let mut begin = Vec::new();
         from.by_ref().take(4).read_to_end(&mut begin).map_err(SourceError::Read)?;
-        let found = match begin[..] {
-            [0x1f, 0x8b, ..] => Compression::Gzip,
-            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Compression::Zstd,
-            _ => Compression::None,
-        };
+        let found = Compression::sniff(&begin);
         // A name in an archive may begin so, but none does.
         if found != compression {
             return Err(SourceError::Other { expected: name(compression), found: name(found) });

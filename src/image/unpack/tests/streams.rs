@@ -2,21 +2,15 @@
 
 use std::{io, sync::atomic::Ordering};
 
-use sha2::{Digest, Sha256};
-
 use super::*;
-
-fn sha256(bytes: &[u8]) -> [u8; 32] {
-    Sha256::digest(bytes).into()
-}
 
 /// A layer with all that is known of it.
 fn known<'a>(stored: &'a [u8], compression: Compression, archive: &[u8]) -> Layer<'a> {
     Layer {
         from: Box::new(stored),
         compression,
-        diff_id: Some(sha256(archive)),
-        blob: Some(Blob { digest: sha256(stored), size: stored.len() as u64 }),
+        diff_id: Some(Digest::of(archive)),
+        blob: Some(Blob { digest: Digest::of(stored), size: stored.len() as u64 }),
     }
 }
 
@@ -70,10 +64,13 @@ fn what_is_not_as_it_should_be_leaves_nothing() {
     let archive = two_files();
     for (name, compression, bytes) in stored(&archive) {
         let layer = || known(&bytes, compression, &archive);
-        let other = Blob { digest: [7; 32], size: bytes.len() as u64 };
-        let shorter = Blob { digest: sha256(&bytes), size: bytes.len() as u64 - 1 };
+        let other = Blob { digest: Digest::from_bytes([7; 32]), size: bytes.len() as u64 };
+        let shorter = Blob { digest: Digest::of(&bytes), size: bytes.len() as u64 - 1 };
         let cases: [(Layer<'_>, &str); 3] = [
-            (Layer { diff_id: Some([7; 32]), ..layer() }, "the digest of its archive is sha256:"),
+            (
+                Layer { diff_id: Some(Digest::from_bytes([7; 32])), ..layer() },
+                "the digest of its archive is sha256:",
+            ),
             (Layer { blob: Some(other), ..layer() }, "the digest is sha256:"),
             (Layer { blob: Some(shorter), ..layer() }, "bytes, and not"),
         ];
