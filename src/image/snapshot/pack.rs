@@ -118,7 +118,10 @@ impl Walk<'_> {
         if self.base.as_ref().is_some_and(|base| base.is_settled(known)) {
             return Ok(true);
         }
-        let Some(content) = known.content else { return Ok(false) };
+        let Some(content) = known.content else {
+            // All that a fifo or a device is, its stat tells.
+            return Ok(!matches!(known.what, What::File | What::Symlink));
+        };
         let read = known::content(place.directory, place.name, facts, &mut self.scratch);
         Ok(read.map_err(missed("read"))? == Some(content))
     }
