@@ -5,7 +5,10 @@ use std::{io, path::PathBuf};
 use rustix::io::Errno;
 
 use super::source::SourceError;
-use crate::{archive::decode::StreamError, core::limits::IMAGE_SHOWN_CHARS_MAX};
+use crate::{
+    archive::decode::StreamError, core::limits::IMAGE_SHOWN_CHARS_MAX,
+    image::snapshot::SnapshotError,
+};
 
 /// Why an image was not unpacked. Layers are counted from 1, the lowest.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +67,9 @@ pub enum UnpackError {
     /// There are more layers than are taken.
     #[error("unpack the image: it has more than {0} layers")]
     Layers(usize),
+    /// What was made cannot be recorded.
+    #[error("record what was unpacked: {0}")]
+    Record(SnapshotError),
     /// It was asked to stop.
     #[error("unpack the image: stopped")]
     Stopped,
@@ -98,7 +104,7 @@ impl UnpackError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Into { error, .. } | Self::Open { error, .. } => of_machine(error),
-            Self::NotEmpty(_) => Kind::Machine,
+            Self::NotEmpty(_) | Self::Record(_) => Kind::Machine,
             Self::Layer { kind, .. } => *kind,
             Self::Refused { .. } | Self::Layers(_) => Kind::Image,
             Self::Make { error, .. } => match Errno::from_io_error(error) {
@@ -113,6 +119,14 @@ impl UnpackError {
                 _ => of_machine(error),
             },
             Self::Stopped => Kind::Stopped,
+        }
+    }
+
+    /// Why a tree was not recorded.
+    pub(super) fn recorded(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Stopped => Self::Stopped,
+            error => Self::Record(error),
         }
     }
 

@@ -39,6 +39,10 @@ pub use error::{Kind, UnpackError};
 
 use self::{apply::Application, tree::Tree};
 pub use super::manifest::Compression;
+use super::{
+    record::TreeRecord,
+    snapshot::{self, Devices, SnapshotSpec, record_tree},
+};
 use crate::core::{
     image::Digest,
     limits::{
@@ -163,5 +167,35 @@ pub fn unpack_layers<'a>(
     made
 }
 
+/// Does what [`unpack_layers`] does and records what was made, so that a later snapshot of the tree knows what
+/// has not changed. The record is `None` if the tree has more names than one can hold.
+///
+/// For the record, all that was made within the last two seconds is read once more. Who keeps the tree to itself
+/// for a while does better with [`record_tree`] at the end of it, for which nothing but names is read then.
+pub fn unpack_recorded<'a>(
+    layers: impl IntoIterator<Item = io::Result<Layer<'a>>>,
+    into: &Path,
+    spec: &UnpackSpec,
+    stop: &AtomicBool,
+) -> Result<(Unpacked, Option<TreeRecord>), UnpackError> {
+    let unpacked = unpack_layers(layers, into, spec, stop)?;
+    let tree = Tree::open(into).map_err(|error| UnpackError::Into { path: into.into(), error })?;
+    let whole = SnapshotSpec {
+        compression: snapshot::Compression::Plain,
+        devices: Devices::Packed,
+        left_out: &[],
+        own_mounts: &[],
+        base: None,
+        threads: 1,
+    };
+    match record_tree(tree.root(), &whole, stop) {
+        Ok((record, _)) => Ok((unpacked, record)),
+        Err(error) => {
+            let _ = remove::contents(tree.root());
+            Err(UnpackError::recorded(error))
+        }
+    }
+}
+
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
