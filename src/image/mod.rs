@@ -14,3 +14,6 @@ pub mod snapshot;
 pub mod store;
 pub mod transfer;
 pub mod unpack;
+
+#[cfg(test)]
+mod round_trip;

@@ -119,4 +119,4 @@ pub fn pack_layer(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -8,7 +8,7 @@ use super::{model::Model, *};
 
 /// Something that is done to a tree. Numbers choose among the paths that there are.
 #[derive(Debug, Clone)]
-enum Step {
+pub(in crate::image) enum Step {
     MakeDirectory(usize, u8),
     Write(usize, u8, Vec<u8>),
     Symlink(usize, u8),
@@ -23,7 +23,7 @@ enum Step {
     Renew(usize),
 }
 
-fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
+pub(in crate::image) fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
     let (at, byte) = (any::<usize>, any::<u8>);
     let data = || proptest::collection::vec(any::<u8>(), 0..4);
     let step = prop_oneof![
@@ -34,7 +34,7 @@ fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
         1 => (at(), byte()).prop_map(|(at, name)| Step::Fifo(at, name)),
         3 => at().prop_map(Step::Remove),
         3 => (at(), at(), byte()).prop_map(|(from, at, name)| Step::Rename(from, at, name)),
-        1 => (at(), 0o500..0o777_u32).prop_map(|(at, mode)| Step::Mode(at, mode)),
+        1 => (at(), 0..=0o7777_u32).prop_map(|(at, mode)| Step::Mode(at, mode | 0o700)),
         2 => (at(), data()).prop_map(|(at, data)| Step::Disguise(at, data)),
         1 => at().prop_map(Step::Renew),
     ];
@@ -42,7 +42,7 @@ fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Does a step, as far as it makes sense.
-fn take(step: &Step, top: &Path) {
+pub(in crate::image) fn take(step: &Step, top: &Path) {
     let tree = model::tree(top);
     let any = |at: usize| {
         let path = tree.keys().nth(at % tree.len()).unwrap();

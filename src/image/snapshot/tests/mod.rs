@@ -1,6 +1,6 @@
 //! Trees packed, and what other programs read in the layers.
 
-mod changes;
+pub(in crate::image) mod changes;
 mod meanwhile;
 mod model;
 mod mounts;

@@ -34,7 +34,7 @@ struct Place {
 
 /// What is at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Thing {
+pub(in crate::image) struct Thing {
     /// Its kind and mode, owner and time of change.
     facts: String,
     /// Its data, its target, or its device numbers.
@@ -91,7 +91,7 @@ fn plain(archive: &[u8]) -> Layer<'_> {
 }
 
 /// All beneath a directory, and the directory itself under the empty path.
-fn everything(top: &Path) -> BTreeMap<PathBuf, Thing> {
+pub(in crate::image) fn everything(top: &Path) -> BTreeMap<PathBuf, Thing> {
     let (mut found, mut ahead) = (BTreeMap::new(), vec![top.to_path_buf()]);
     let mut paths = BTreeMap::new();
     while let Some(path) = ahead.pop() {
