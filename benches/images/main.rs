@@ -12,6 +12,7 @@
 
 mod snapshot;
 mod tree;
+mod unpack;
 
 use std::{
     fs,
@@ -29,6 +30,8 @@ fn main() {
     println!("# {files} files, {} MiB", bytes >> 20);
     println!("name,value,floor,ratio");
     snapshot::run(&top, rounds);
+    unpack::run(&top, rounds);
+    println!("# peak of resident memory: {} KiB (<= 98304)", peak_kib());
     let _ = fs::remove_dir_all(&top);
 }
 
@@ -50,4 +53,10 @@ fn timed(work: impl FnOnce()) -> Duration {
 fn middle(mut times: Vec<Duration>) -> f64 {
     times.sort();
     times[times.len() / 2].as_secs_f64() * 1000.0
+}
+
+fn peak_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }

@@ -60,7 +60,6 @@ pub(super) fn run(top: &Path, rounds: usize) {
     assert!(again(&record) > 0, "some changed");
     let times = (0..rounds).map(|_| timed(|| _ = again(&record))).collect();
     line("snapshot 1 % changed ms", middle(times), packed, CHANGED_MOST);
-    println!("# peak of resident memory: {} KiB (<= 98304)", peak_kib());
 }
 
 fn pack(tree: &Path, to: &Path, compression: Compression, base: Option<&TreeRecord>) -> PackedTree {
@@ -112,10 +111,4 @@ fn change_some(tree: &Path) {
             }
         }
     }
-}
-
-fn peak_kib() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|text| text.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
 }
