@@ -1,9 +1,13 @@
 //! Every bound of the agent in one place: buffers, queues, tables, names and waits.
 //!
-//! Each constant says its unit and why it has its value. A bound that an operator can change has
+//! Those of images fill a file of their own. Each constant says its unit and why it has its value. A bound that an operator can change has
 //! its default here and its flag in `agent::config`.
 
+mod image;
+
 use std::time::Duration;
+
+pub use self::image::*;
 
 /// One kibibyte, in bytes.
 pub const KIB: u64 = 1 << 10;
@@ -299,13 +303,16 @@ pub const CLIENT_SIGNALS_MAX: usize = 64;
 
 /// Levels of directories in one copy: each has a descriptor, of which there are often 1024.
 pub const ARCHIVE_DEPTH_MAX: usize = 256;
-/// Longest name or record of an archive that describes another member, in bytes: paths have 4 KiB,
+/// Bytes in an archive that describe one other member, its names and records: paths have 4 KiB,
 /// extended attributes 64 KiB.
 pub const ARCHIVE_ATTACHED_BYTES_MAX: usize = 1 << 20;
 /// Value of one extended attribute, in bytes: as much as Linux lets any have …
 pub const ARCHIVE_XATTR_BYTES_MAX: usize = 64 << 10;
 /// … and all of one file's in a copy, with their names. They travel in one record.
 pub const ARCHIVE_XATTRS_BYTES_MAX: usize = 256 << 10;
+/// Pieces of data of one file with holes, each of 16 bytes while it is read; a file with more of them is
+/// refused. Tools that find holes look at blocks of 4 KiB, and no file is known with a tenth of that.
+pub const ARCHIVE_EXTENTS_MAX: usize = 1 << 18;
 /// Files with several names that are known as such in one copy; beyond them, each name becomes a file.
 pub const ARCHIVE_LINKS_MAX: usize = 1 << 20;
 /// Directories that wait for their mode and time until what is in them is made; beyond them, they get
@@ -327,34 +334,6 @@ pub const ARCHIVE_WORD: Duration = Duration::from_secs(600);
 pub const ARCHIVE_GREETING: Duration = Duration::from_secs(30);
 /// How long a copy's tool may take to clean up after its input ended.
 pub const ARCHIVE_END: Duration = Duration::from_secs(2);
-
-/// Longest image id after its `im-`, in bytes: ours have 22.
-pub const IMAGE_ID_BYTES_MAX: usize = 64;
-/// Longest tag, in bytes: what registries take.
-pub const TAG_BYTES_MAX: usize = 128;
-/// Longest host name and port of a registry, in bytes: a DNS name has at most 253.
-pub const REGISTRY_BYTES_MAX: usize = 260;
-/// Longest repository in a registry, in bytes: what registries take.
-pub const REPOSITORY_BYTES_MAX: usize = 255;
-/// How long an image of which nobody said how long is kept after its last use.
-pub const IMAGE_RENEWED: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Longest time to live that is not for ever: a thousand years, which every arithmetic of ours bears.
-pub const IMAGE_TTL_MAX: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
-
-/// Largest manifest, index or configuration of an image that is read, in bytes: what registries take
-/// of a manifest. It is held in memory.
-pub const MANIFEST_BYTES_MAX: u64 = 4 * MIB;
-/// Layers of one image: Docker's limit is 127, overlayfs's 500.
-pub const IMAGE_LAYERS_MAX: usize = 512;
-
-/// Images of one store: each change rewrites the index, some 300 bytes an image.
-pub const IMAGES_MAX: usize = 10_000;
-/// Largest `index.json` that is read, in bytes: [`IMAGES_MAX`] images with tags, and others' entries.
-pub const INDEX_BYTES_MAX: u64 = 16 * MIB;
-/// Largest record of an image that is read, in bytes: a line for each of [`IMAGE_LAYERS_MAX`] layers.
-pub const RECORD_BYTES_MAX: u64 = 256 * KIB;
-/// What the images of a store may take, in bytes, before the least recently used ones go.
-pub const IMAGE_STORE_BYTES: u64 = 64 * GIB;
 
 /// Largest file that the file API of public clients reads or writes, in bytes: theirs, by contract.
 pub const FILE_BYTES_MAX: u64 = 5 * GIB;

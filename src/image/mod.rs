@@ -7,5 +7,13 @@
 //! What is found in a store, an archive or a manifest is input, not truth: it is checked against
 //! its digest before anything is made of it.
 
+pub mod crypt;
 pub mod manifest;
+pub mod record;
+pub mod snapshot;
 pub mod store;
+pub mod transfer;
+pub mod unpack;
+
+#[cfg(test)]
+mod round_trip;
