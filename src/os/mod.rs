@@ -7,6 +7,7 @@ pub mod descriptors;
 #[allow(unsafe_code)]
 pub mod features;
 pub mod label;
+pub mod mount;
 #[allow(unsafe_code)]
 pub mod memory;
 #[allow(unsafe_code)]
