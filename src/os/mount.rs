@@ -288,7 +288,9 @@ mod tests {
     fn an_unused_mount_is_taken_away_and_a_used_one_only_by_force() {
         let top = tempfile::tempdir().unwrap();
         let [tree, path] = ["tree", "path"].map(|name| top.path().join(name));
-        [&tree, &path].map(|directory| fs::create_dir(directory).unwrap());
+        for directory in [&tree, &path] {
+            fs::create_dir(directory).unwrap();
+        }
         fs::write(tree.join("file"), "").unwrap();
         if own_namespace().is_err() {
             println!("SKIPPED: unmount: no right to mount");
