@@ -391,6 +391,14 @@ pub const TREE_DEPTH_MAX: usize = 256;
 /// Largest list of a tree's directories and their times that is kept while its entries are elsewhere,
 /// in bytes: a million directories.
 pub const TREE_TIMES_BYTES_MAX: u64 = 256 * MIB;
+/// Largest value and largest list of extended attributes, in bytes (xattr(7)).
+pub const XATTR_BYTES_MAX: usize = 64 << 10;
+/// Names of one directory that are read before what they name is dealt with.
+pub const TREE_NAMES_MAX: usize = 4096;
+/// Looks at a directory whose entries are moved before what is made there meanwhile stays.
+pub const TREE_ROUNDS_MAX: usize = 16;
+/// Files with several names that are known as such in one clone; beyond them, each name becomes a file.
+pub const CLONE_LINKS_MAX: usize = 1 << 17;
 /// Bytes that are copied at once where the kernel does not copy by itself.
 pub const CLONE_BUFFER_BYTES: usize = 256 << 10;
 

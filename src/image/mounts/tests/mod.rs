@@ -1,0 +1,7 @@
+//! Mounts of real trees, by every way that this machine allows. What needs the right to mount happens in a
+//! mount namespace of the test's own thread.
+
+mod behaviour;
+mod killed;
+pub(super) mod places;
+pub(super) mod world;
