@@ -28,6 +28,7 @@ mod record;
 mod recover;
 mod remove;
 mod resolve;
+mod spares;
 mod steps;
 mod swap;
 mod table;
@@ -41,6 +42,7 @@ use std::{
 pub use clone::{Cloned, clone_tree};
 pub use error::{Kind, MountError};
 pub use inside::Inside;
+pub use spares::{Spares, Taken};
 pub use table::{Listed, Mounted, Mounts};
 
 /// Why there is no tree of an image, in the words of who makes them.
