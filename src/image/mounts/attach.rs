@@ -102,11 +102,3 @@ pub(super) fn detach(record: &Record) -> Result<(), MountError> {
     mount::unmount(&record.path, Parting::Detached)
         .map_err(MountError::failed("unmount", &record.path))
 }
-
-/// Removes what is private to it.
-pub(super) fn remove_layers(record: &Record) -> io::Result<()> {
-    for name in ["tree", "upper", "work"] {
-        remove(&record.home.join(name))?;
-    }
-    Ok(())
-}

@@ -9,7 +9,7 @@
 //!   journal says; `attach`, `swap` and `entries` are how.
 //! - A path is resolved once, when it is mounted at; what its links lead to later changes nothing.
 //! - Beneath the state directory: `mounts/lock`, held by the agent that they are the mounts of, and
-//!   `mounts/<id>/` for each: `record`, and what is private to it.
+//!   `mounts/<id>/` for each: `record`, and what is private to it. `mounts/gone/` holds what is to be removed.
 //! - Where nothing can be mounted there are, beside a path, `.doorward-aside-<id>` with what was there and,
 //!   for a moment, `.doorward-tree-<id>`: [`Mounts::hidden`] names them for whoever packs what is around.
 //!

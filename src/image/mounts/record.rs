@@ -1,11 +1,12 @@
 //! What is written down of one mount, before anything of it is done.
 //!
-//! A record is a file that is replaced as a whole; whoever reads it finds the last one that was
-//! finished. It is read as input: one that is not exactly as we write them is left alone.
+//! A record is a file to which a line is added for each step; the last whole line counts. One that was cut
+//! short (by a loss of power, or a full disk) was of a step that was not begun, or needs no record. It is read as
+//! input: one that is not exactly as we write them is left alone.
 
 use std::{
     ffi::OsString,
-    fs,
+    fs::{self, OpenOptions},
     io::{self, Read, Write},
     os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
@@ -32,7 +33,7 @@ pub(super) struct Record {
     /// What names the image; empty for an empty directory.
     pub(super) image: String,
     pub(super) journal: Journal,
-    /// Directories that are made for it, outermost first.
+    /// Directories that are made for it, outermost first; the path is the last of them.
     pub(super) made: Vec<PathBuf>,
     pub(super) side: Side,
     /// The inode at the path, where only it says that the directory is the same one.
@@ -83,27 +84,52 @@ impl Record {
     /// Writes it down; when this returns, a loss of power does not take it away.
     pub(super) fn save(&self) -> io::Result<()> {
         point();
+        let path = self.home.join("record");
+        // What was cut short before is ended first.
+        let mut line = vec![b'\n'];
+        serde_json::to_writer(&mut line, &Written::from(self))?;
+        line.push(b'\n');
+        match OpenOptions::new().append(true).open(&path) {
+            Ok(mut file) if file.metadata()?.len() < RECORD_ROOM => {
+                file.write_all(&line)?;
+                file.sync_data()?;
+            }
+            Ok(_) => self.begin(&line)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.begin(&line)?,
+            Err(error) => return Err(error),
+        }
+        point();
+        Ok(())
+    }
+
+    /// Begins the file anew, with one line.
+    fn begin(&self, line: &[u8]) -> io::Result<()> {
         let next = self.home.join("record.next");
         let mut file = fs::File::create(&next)?;
-        serde_json::to_writer(&file, &Written::from(self))?;
-        file.write_all(b"\n")?;
+        file.write_all(line)?;
         file.sync_data()?;
         fs::rename(&next, self.home.join("record"))?;
-        fs::File::open(&self.home)?.sync_all()?;
-        point();
+        for directory in self.home.ancestors().take(2) {
+            fs::File::open(directory)?.sync_all()?;
+        }
         Ok(())
     }
 
     /// Reads the record in a directory.
     pub(super) fn load(home: &Path) -> io::Result<Self> {
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         let file = fs::File::open(home.join("record"))?;
-        file.take(MOUNT_RECORD_BYTES_MAX).read_to_string(&mut text)?;
-        let written: Written = serde_json::from_str(&text)?;
+        file.take(MOUNT_RECORD_BYTES_MAX).read_to_end(&mut bytes)?;
         let bad = || io::Error::new(io::ErrorKind::InvalidData, "it is no record of a mount");
-        written.read(home).ok_or_else(bad)
+        let lines = bytes.rsplit(|byte| *byte == b'\n').map(serde_json::from_slice::<Written>);
+        let is_whole = |line: &serde_json::Result<_>| !line.as_ref().is_err_and(|bad| bad.is_eof());
+        let last = lines.into_iter().find(is_whole).ok_or_else(bad)??;
+        last.read(home).ok_or_else(bad)
     }
 }
+
+/// A file of this many bytes is begun anew; a line has at most a tenth of what is read.
+const RECORD_ROOM: u64 = MOUNT_RECORD_BYTES_MAX / 2;
 
 /// Whether an image's name can be one: a single line of sensible length.
 pub(super) fn is_key(key: &str) -> bool {
@@ -120,7 +146,7 @@ struct Written {
     way: String,
     state: String,
     step: usize,
-    made: Vec<String>,
+    made: usize,
     beside: bool,
     inode: u64,
     lower: Option<String>,
@@ -139,7 +165,7 @@ impl From<&Record> for Written {
             way: record.journal.way().name().into(),
             state: state.into(),
             step,
-            made: record.made.iter().map(|path| to_text(path)).collect(),
+            made: record.made.len(),
             beside: record.side == Side::Sibling,
             inode: record.inode,
             lower: record.lower.as_deref().map(to_text),
@@ -155,11 +181,14 @@ impl Written {
     fn read(self, home: &Path) -> Option<Record> {
         let journal = Journal::read(Way::named(&self.way)?, &self.state, self.step)?;
         let path = from_text(&self.path);
-        let made: Vec<PathBuf> = self.made.iter().map(|path| from_text(path)).collect();
+        let mut made: Vec<PathBuf> =
+            path.ancestors().take(self.made).map(Path::to_path_buf).collect();
+        made.reverse();
         let lower = self.lower.as_deref().map(from_text);
         let plain = path.is_absolute()
             && path.parent().is_some()
-            && made.iter().all(|made| path.starts_with(made) && made.parent().is_some())
+            && made.len() == self.made
+            && made.iter().all(|made| made.parent().is_some())
             && lower.is_some() == (journal.way() == Way::Overlay);
         (self.version == VERSION && plain && is_key(&self.image)).then(|| Record {
             home: home.into(),
@@ -221,13 +250,23 @@ mod tests {
             Path::new("/x").join(format!(".doorward-aside-{}", record.id()))
         );
         let text = fs::read_to_string(home.path().join("record")).unwrap();
+        // A line that was cut short is none, and a later one counts, also after that one.
+        let later = Record { order: 4, ..record.clone() };
+        let cut = [0, 1, 2, 30, text.len() - 2];
+        for after in cut.map(|length| &text[..length]) {
+            fs::write(home.path().join("record"), format!("{text}{after}")).unwrap();
+            assert_eq!(Record::load(home.path()).unwrap(), record, "{after}");
+            later.save().unwrap();
+            assert_eq!(Record::load(home.path()).unwrap(), later, "{after}");
+        }
         for (from, to) in [
             ("\"version\":1", "\"version\":2"),
             ("\"swap\"", "\"swop\""),
             ("\"step\":3", "\"step\":4"),
             ("\"/x/y\",\"image\"", "\"x/y\",\"image\""),
             ("\"/x/y\",\"image\"", "\"/\",\"image\""),
-            ("[\"/x\"", "[\"/z\""),
+            ("\"made\":2", "\"made\":3"),
+            ("\"made\":2", "\"made\":9"),
             ("\"swap\"", "\"overlay\""),
             ("im-1", "im 1"),
             ("{", "{\"more\":1,"),
@@ -237,5 +276,23 @@ mod tests {
             fs::write(home.path().join("record"), changed).unwrap();
             assert!(Record::load(home.path()).is_err(), "{from} {to}");
         }
+    }
+
+    #[test]
+    fn a_record_does_not_grow_for_ever() {
+        let home = tempfile::tempdir().unwrap();
+        let long: PathBuf = ["/"; 1].into_iter().chain([&*"\u{1}/".repeat(2047)]).collect();
+        let mut record =
+            Record { asked: long.clone(), lower: None, made: Vec::new(), ..record(home.path()) };
+        record.path = long;
+        record.made = record.path.ancestors().take(2047).map(Path::to_path_buf).collect();
+        record.made.reverse();
+        for order in 0..100 {
+            record.order = order;
+            record.save().unwrap();
+            assert_eq!(Record::load(home.path()).unwrap(), record);
+        }
+        let size = fs::metadata(home.path().join("record")).unwrap().len();
+        assert!(size <= MOUNT_RECORD_BYTES_MAX, "{size}");
     }
 }

@@ -15,7 +15,7 @@ use super::{
     Mounts, attach,
     record::{Record, Side},
     remove::remove,
-    steps,
+    steps::{self, GONE},
     swap::is_there,
     table::{Slot, Use, inode},
 };
@@ -83,7 +83,7 @@ impl Mounts {
         let mut records = Vec::new();
         for entry in fs::read_dir(&self.home)? {
             let home = entry?.path();
-            if !home.is_dir() {
+            if !home.is_dir() || home.ends_with(GONE) {
                 continue;
             }
             match Record::load(&home) {

@@ -3,16 +3,12 @@
 //! A step that fails is undone with all before it. That a step was written down and not begun does no harm,
 //! so that, on the way back, a record that cannot be written (the disk is full) stops nothing.
 
-use std::{fs, io};
+use std::{fs, io, path::PathBuf};
 
 use super::{
-    MountError, TreeProvider, attach, entries,
-    point::point,
-    record::{Record, Side},
-    remove::remove,
-    swap,
+    MountError, TreeProvider, attach, entries, point::point, record::Record, remove::remove, swap,
 };
-use crate::core::mounts::{Action, Step, Way};
+use crate::core::mounts::{Action, Step};
 
 /// Goes on until the image is mounted, or nothing of it is left. An error says why it is not mounted;
 /// [`Action::Forget`] is then next, unless it could not be undone either.
@@ -143,10 +139,31 @@ fn make_tree(record: &Record, trees: &dyn TreeProvider) -> Result<(), MountError
     }
 }
 
+/// Takes what is private to the mount out of sight. To remove a large tree takes long, and nobody need wait for
+/// that ([`Mounts::sweep`](super::Mounts::sweep)), unless it lies on another file system.
 fn remove_tree(record: &Record) -> Result<(), MountError> {
-    match (record.journal.way(), record.side) {
-        (Way::Overlay | Way::Bind, _) | (_, Side::Home) => attach::remove_layers(record),
-        (Way::Swap | Way::Entries, Side::Sibling) => remove(&record.tree()),
-    }
-    .map_err(MountError::failed("remove", record.tree()))
+    let gone = gone(record);
+    let all = || -> io::Result<()> {
+        fs::create_dir_all(&gone)?;
+        let layers = ["upper", "work"].map(|name| record.home.join(name));
+        for (number, tree) in [record.tree()].into_iter().chain(layers).enumerate() {
+            point();
+            let there = gone.join(format!("{}-{number}", record.id()));
+            match fs::rename(&tree, &there) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(_) => remove(&tree)?,
+            }
+        }
+        Ok(())
+    };
+    all().map_err(MountError::failed("remove", record.tree()))
 }
+
+/// Where that lies which waits to be removed.
+fn gone(record: &Record) -> PathBuf {
+    record.home.with_file_name(GONE)
+}
+
+/// The name of that directory, beside those of the mounts.
+pub(super) const GONE: &str = "gone";

@@ -14,9 +14,9 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::{
     Inside, MountError, TreeProvider, attach,
     record::{Record, Side, is_key},
-    remove::is_mount_root,
+    remove::{is_mount_root, remove},
     resolve::{Resolved, is_writable, resolve},
-    steps,
+    steps::{self, GONE},
 };
 use crate::{
     core::{
@@ -151,6 +151,16 @@ impl Mounts {
         }
         record.journal.unmount();
         steps::unmake(record)
+    }
+
+    /// Removes what unmounted images left behind; may take long, and disturbs nothing.
+    pub fn sweep(&self) -> io::Result<()> {
+        let gone = match std::fs::read_dir(self.home.join(GONE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            gone => gone?,
+        };
+        // The directory itself stays: somebody may be about to move something into it.
+        gone.into_iter().try_for_each(|entry| remove(&entry?.path()))
     }
 
     /// All mounts, by path.

@@ -41,6 +41,11 @@ fn an_image_hides_what_was_there_and_unmounting_shows_it_again() {
         world.is_clean();
         same(&world.image("im-1"), &image, "the image itself");
         assert_eq!(mounts.list(), []);
+        // What was private to it waits to be removed.
+        let gone = world.top.join("state/mounts/gone");
+        assert!(fs::read_dir(&gone).unwrap().count() > 0, "{}", way.name());
+        mounts.sweep().unwrap();
+        assert_eq!(fs::read_dir(&gone).unwrap().count(), 0);
     }
 }
 
@@ -270,10 +275,11 @@ fn another_container_is_left_alone() {
 /// Changes the record of the only mount.
 fn rewrite(world: &World, from: &str, to: &str) {
     let home = fs::read_dir(world.top.join("state/mounts")).unwrap();
-    let home = home.map(|entry| entry.unwrap().path()).find(|path| path.is_dir()).unwrap();
-    let text = fs::read_to_string(home.join("record")).unwrap();
+    let mut homes = home.map(|entry| entry.unwrap().path().join("record"));
+    let record = homes.find(|path| path.is_file()).unwrap();
+    let text = fs::read_to_string(&record).unwrap();
     assert!(text.contains(from), "{text}");
-    fs::write(home.join("record"), text.replace(from, to)).unwrap();
+    fs::write(record, text.replace(from, to)).unwrap();
 }
 
 #[test]
