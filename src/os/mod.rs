@@ -7,9 +7,9 @@ pub mod descriptors;
 #[allow(unsafe_code)]
 pub mod features;
 pub mod label;
-pub mod mount;
 #[allow(unsafe_code)]
 pub mod memory;
+pub mod mount;
 #[allow(unsafe_code)]
 pub mod proc;
 pub mod pty;

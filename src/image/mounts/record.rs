@@ -69,6 +69,14 @@ impl Record {
         }
     }
 
+    /// Where whoever made the tree has written down what it was like.
+    pub(super) fn tree_record(&self) -> PathBuf {
+        match &self.lower {
+            Some(lower) => record_beside(lower),
+            None => record_beside(&self.home.join("tree")),
+        }
+    }
+
     /// Where that goes which was at the path.
     pub(super) fn aside(&self) -> PathBuf {
         self.beside("aside")
@@ -130,6 +138,13 @@ impl Record {
 
 /// A file of this many bytes is begun anew; a line has at most a tenth of what is read.
 const RECORD_ROOM: u64 = MOUNT_RECORD_BYTES_MAX / 2;
+
+/// Where the record of a tree lies, unless it lies somewhere else: beside it, under its name and `.record`.
+pub fn record_beside(tree: &Path) -> PathBuf {
+    let mut name = tree.as_os_str().to_owned();
+    name.push(".record");
+    name.into()
+}
 
 /// Whether an image's name can be one: a single line of sensible length.
 pub(super) fn is_key(key: &str) -> bool {

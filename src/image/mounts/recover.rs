@@ -54,6 +54,7 @@ impl Mounts {
             _lock: lock,
             table: Mutex::default(),
             changed: Condvar::new(),
+            sweeping: Mutex::default(),
         };
         let notices = mounts.recover()?;
         Ok((mounts, notices))
@@ -68,7 +69,7 @@ impl Mounts {
         records.reverse();
         for mut record in records {
             if self.is_here(&mut record, &mut notices) {
-                self.table.lock().push(Slot {
+                self.table.lock().slots.push(Slot {
                     asked: record.asked.clone(),
                     path: record.path.clone(),
                     image: record.image.clone(),

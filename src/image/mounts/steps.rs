@@ -6,7 +6,8 @@
 use std::{fs, io, path::PathBuf};
 
 use super::{
-    MountError, TreeProvider, attach, entries, point::point, record::Record, remove::remove, swap,
+    MountError, TreeProvider, WantedTree, attach, entries, point::point, record::Record,
+    remove::remove, swap,
 };
 use crate::core::mounts::{Action, Step};
 
@@ -133,10 +134,11 @@ fn make_tree(record: &Record, trees: &dyn TreeProvider) -> Result<(), MountError
     let tree = record.tree();
     remove(&tree).map_err(MountError::failed("remove", &tree))?;
     point();
-    match record.image.is_empty() {
-        true => fs::create_dir(&tree).map_err(MountError::failed("make", &tree)),
-        false => trees.private_tree(&record.image, &tree).map_err(MountError::Tree),
+    if record.image.is_empty() {
+        return fs::create_dir(&tree).map_err(MountError::failed("make", &tree));
     }
+    let wanted = WantedTree { key: &record.image, into: &tree, record: &record.tree_record() };
+    trees.private_tree(wanted).map_err(MountError::Tree)
 }
 
 /// Takes what is private to the mount out of sight. To remove a large tree takes long, and nobody need wait for

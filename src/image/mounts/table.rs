@@ -41,9 +41,21 @@ pub struct Mounts {
     pub(super) namespace: String,
     /// Held as long as the mounts are ours.
     pub(super) _lock: OwnedFd,
-    /// Every mount that there is, and those that are being made.
-    pub(super) table: Mutex<Vec<Slot>>,
+    /// Held for a few lines, but for those that look a path up.
+    pub(super) table: Mutex<Table>,
+    /// Something in the table is not busy any more.
     pub(super) changed: Condvar,
+    /// Held by who removes what is gone.
+    pub(super) sweeping: Mutex<()>,
+}
+
+/// What is where, and who looks at it.
+#[derive(Default)]
+pub(super) struct Table {
+    /// Every mount that there is, and those that are being made.
+    pub(super) slots: Vec<Slot>,
+    /// Directories that are being looked at: nothing at, above or beneath them is mounted or unmounted.
+    pub(super) viewed: Vec<PathBuf>,
 }
 
 /// One mount in the table.
@@ -103,7 +115,7 @@ impl Mounts {
         }
         let (resolved, order) = match self.admit(&asked, key)? {
             Admitted::New(resolved, order) => (resolved, order),
-            Admitted::Same(path) => return self.again(path),
+            Admitted::Same(record) => return self.again(*record),
         };
         let wanted = Wanted { asked: &asked, resolved: &resolved, key, order };
         let inside = Inside::find(&resolved.path);
@@ -121,18 +133,18 @@ impl Mounts {
         let asked = MountPath::parse(path).map_err(MountError::Path)?;
         let mut table = self.table.lock();
         let path = loop {
-            let path = self.find(&mut table, &asked)?;
+            let path = self.find(&table.slots, &asked)?;
             if !self.wait_for(&mut table, &path) {
                 break path;
             }
         };
-        let known = table.iter().map(Slot::known);
+        let known = table.slots.iter().map(Slot::known);
         match judge_unmount(known, &path) {
             Parting::Free => {}
             Parting::NotMounted => return Err(MountError::NotMounted(path)),
             Parting::Holds(inner) => return Err(MountError::Beneath(inner)),
         }
-        let Some(mut record) = take(&mut table, &path) else {
+        let Some(mut record) = take(&mut table.slots, &path) else {
             return Err(MountError::NotMounted(path));
         };
         drop(table);
@@ -153,8 +165,10 @@ impl Mounts {
         steps::unmake(record)
     }
 
-    /// Removes what unmounted images left behind; may take long, and disturbs nothing.
+    /// Removes what unmounted images left behind: for a thread that has time, after [`Mounts::open`] and after each
+    /// unmount. It disturbs nothing.
     pub fn sweep(&self) -> io::Result<()> {
+        let _alone = self.sweeping.lock();
         let gone = match std::fs::read_dir(self.home.join(GONE)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             gone => gone?,
@@ -166,7 +180,7 @@ impl Mounts {
     /// All mounts, by path.
     pub fn list(&self) -> Vec<Listed> {
         let table = self.table.lock();
-        let list = table.iter().map(|slot| Listed {
+        let list = table.slots.iter().map(|slot| Listed {
             asked: slot.asked.clone(),
             path: slot.path.clone(),
             image: slot.image.clone(),
@@ -178,17 +192,6 @@ impl Mounts {
         let mut list: Vec<Listed> = list.collect();
         list.sort_by(|one, other| one.path.cmp(&other.path));
         list
-    }
-
-    /// Paths outside the state directory that hold what mounts hide: nobody's business.
-    pub fn hidden(&self) -> Vec<PathBuf> {
-        let table = self.table.lock();
-        let kept = table.iter().filter_map(|slot| match &slot.use_ {
-            Use::Kept(record) if record.side == Side::Sibling => Some(record),
-            Use::Kept(_) | Use::Busy => None,
-        });
-        let moved = kept.filter(|record| !matches!(record.journal.way(), Way::Overlay | Way::Bind));
-        moved.flat_map(|record| [record.aside(), record.tree()]).collect()
     }
 
     /// The way that is tried first, and whether overlays can be kept in the state directory.
@@ -207,21 +210,26 @@ impl Mounts {
                 continue;
             }
             let wanted = Known { path: &resolved.path, image: key };
-            match judge_mount(table.iter().map(Slot::known), wanted) {
+            match judge_mount(table.slots.iter().map(Slot::known), wanted) {
                 Verdict::New => {}
-                Verdict::Same => return Ok(Admitted::Same(resolved.path)),
+                Verdict::Same => {
+                    // Taken before anybody else can have it: nothing here is busy.
+                    let record = take(&mut table.slots, &resolved.path);
+                    let record = record.ok_or(MountError::NotMounted(resolved.path))?;
+                    return Ok(Admitted::Same(Box::new(record)));
+                }
                 Verdict::Other(image) => return Err(MountError::Other(resolved.path, image)),
                 Verdict::Covers(inner) => return Err(MountError::Beneath(inner)),
             }
-            if table.len() >= MOUNTS_MAX {
+            if table.slots.len() >= MOUNTS_MAX {
                 return Err(MountError::Many);
             }
-            let orders = table.iter().filter_map(|slot| match &slot.use_ {
+            let orders = table.slots.iter().filter_map(|slot| match &slot.use_ {
                 Use::Kept(record) => Some(record.order),
                 Use::Busy => None,
             });
             let order = orders.max().unwrap_or(0) + 1;
-            table.push(Slot {
+            table.slots.push(Slot {
                 asked: asked.as_path().into(),
                 path: resolved.path.clone(),
                 image: key.into(),
@@ -232,12 +240,8 @@ impl Mounts {
     }
 
     /// The same image is mounted there, or was: somebody may have unmounted it behind our back.
-    fn again(&self, path: PathBuf) -> Result<Mounted, MountError> {
-        let mut table = self.table.lock();
-        let Some(mut record) = take(&mut table, &path) else {
-            return Err(MountError::NotMounted(path));
-        };
-        drop(table);
+    fn again(&self, mut record: Record) -> Result<Mounted, MountError> {
+        let path = record.path.clone();
         let way = record.journal.way();
         let result = match (record.journal.next(), way) {
             (Action::Rest, Way::Overlay | Way::Bind) => attach::attach(&record),
@@ -325,22 +329,22 @@ impl Mounts {
     }
 
     /// The path of a mount that is asked for: as it was asked for then, or where it leads.
-    fn find(&self, table: &mut [Slot], asked: &MountPath) -> Result<PathBuf, MountError> {
+    fn find(&self, slots: &[Slot], asked: &MountPath) -> Result<PathBuf, MountError> {
         let resolved = resolve(asked).map(|resolved| resolved.path);
-        let is_it = |slot: &&mut Slot| resolved.as_ref().is_ok_and(|path| *path == slot.path);
-        if let Some(slot) = table.iter_mut().find(is_it) {
+        let is_it = |slot: &&Slot| resolved.as_ref().is_ok_and(|path| *path == slot.path);
+        if let Some(slot) = slots.iter().find(is_it) {
             return Ok(slot.path.clone());
         }
-        match table.iter().find(|slot| slot.asked == asked.as_path()) {
+        match slots.iter().find(|slot| slot.asked == asked.as_path()) {
             Some(slot) => Ok(slot.path.clone()),
             None => resolved,
         }
     }
 
-    /// Waits for a change if something above, at or beneath the path is busy. True if it waited.
-    fn wait_for(&self, table: &mut MutexGuard<'_, Vec<Slot>>, path: &Path) -> bool {
-        let near = |slot: &Slot| slot.path.starts_with(path) || path.starts_with(&slot.path);
-        let busy = table.iter().any(|slot| matches!(slot.use_, Use::Busy) && near(slot));
+    /// Waits for a change if something above, at or beneath the path is busy or looked at. True if it waited.
+    fn wait_for(&self, table: &mut MutexGuard<'_, Table>, path: &Path) -> bool {
+        let viewed = table.viewed.iter().any(|viewed| is_near(viewed, path));
+        let busy = viewed || table.is_busy(path);
         if busy {
             self.changed.wait(table);
         }
@@ -352,15 +356,27 @@ impl Mounts {
         let mut table = self.table.lock();
         match record {
             Some(record) => {
-                let slot = table.iter_mut().find(|slot| slot.path == path);
+                let slot = table.slots.iter_mut().find(|slot| slot.path == path);
                 if let Some(slot) = slot {
                     slot.use_ = Use::Kept(Box::new(record));
                 }
             }
-            None => table.retain(|slot| slot.path != path),
+            None => table.slots.retain(|slot| slot.path != path),
         }
         self.changed.notify_all();
     }
+}
+
+impl Table {
+    /// Whether something at, above or beneath the path is being mounted or unmounted.
+    pub(super) fn is_busy(&self, path: &Path) -> bool {
+        let busy = |slot: &Slot| matches!(slot.use_, Use::Busy) && is_near(&slot.path, path);
+        self.slots.iter().any(busy)
+    }
+}
+
+fn is_near(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
 }
 
 impl Slot {
@@ -370,8 +386,10 @@ impl Slot {
 }
 
 enum Admitted {
+    /// Its place in the table is taken.
     New(Resolved, u64),
-    Same(PathBuf),
+    /// It is there already; its place in the table is taken too.
+    Same(Box<Record>),
 }
 
 /// A new mount as it is wanted.

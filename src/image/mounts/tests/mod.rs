@@ -4,4 +4,5 @@
 mod behaviour;
 mod killed;
 pub(super) mod places;
+mod views;
 pub(super) mod world;

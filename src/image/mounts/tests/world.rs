@@ -13,7 +13,10 @@ use std::{
 use rustix::fs::{CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lsetxattr, mknodat};
 
 use crate::{
-    image::mounts::{Listed, MountError, Mounted, Mounts, TreeError, TreeProvider, clone_tree},
+    image::mounts::{
+        Listed, MountError, Mounted, Mounts, TreeError, TreeProvider, WantedTree, clone_tree,
+        record_beside,
+    },
     os::features::Features,
 };
 
@@ -28,13 +31,14 @@ pub(super) struct World {
 pub(super) struct Trees(pub(super) PathBuf);
 
 impl TreeProvider for Trees {
-    fn private_tree(&self, key: &str, into: &Path) -> Result<(), TreeError> {
-        if key == "im-bad" {
-            fs::create_dir(into)?;
-            fs::write(into.join("half"), "made")?;
+    fn private_tree(&self, wanted: WantedTree<'_>) -> Result<(), TreeError> {
+        if wanted.key == "im-bad" {
+            fs::create_dir(wanted.into)?;
+            fs::write(wanted.into.join("half"), "made")?;
             return Err("it is bad".into());
         }
-        clone_tree(&self.0.join(key), into, &|| false)?;
+        clone_tree(&self.0.join(wanted.key), wanted.into, &|| false)?;
+        fs::write(wanted.record, wanted.key)?;
         Ok(())
     }
 
@@ -54,6 +58,9 @@ impl World {
         }
         fill(&top.join("images/im-1"), "one");
         fill(&top.join("images/im-2"), "two");
+        for key in ["im-1", "im-2"] {
+            fs::write(record_beside(&top.join("images").join(key)), key).unwrap();
+        }
         let features = Features::probe(disabled).unwrap();
         Self { top, features, _dir: Some(dir) }
     }
