@@ -323,7 +323,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        image::mounts::tests::world::{fill, picture, same},
+        image::mounts::tests::{
+            places::{may_mount, run},
+            world::{fill, picture, same},
+        },
         os::mount,
     };
 
@@ -335,10 +338,7 @@ mod tests {
             // Another file system, where the kernel copies nothing and shares nothing.
             let other = top.path().join("other");
             fs::create_dir(&other).unwrap();
-            crate::image::mounts::tests::places::run(
-                "mount",
-                &["-t", "tmpfs", "other", &other.display().to_string()],
-            );
+            run("mount", &["-t", "tmpfs", "other", &other.display().to_string()]);
             targets.push(other.join("clone"));
         }
         let tree = top.path().join("tree");
@@ -371,8 +371,7 @@ mod tests {
         let stopped = clone_tree(&tree, &top.path().join("half"), &stop).unwrap_err();
         assert_eq!(stopped.kind(), io::ErrorKind::Interrupted);
         assert_eq!(asked.get(), 4);
-        if mount::own_namespace().is_err() {
-            println!("SKIPPED: clones of trees with mounts: no right to mount");
+        if !may_mount("clones of trees with mounts") {
             return;
         }
         for args in [
@@ -384,7 +383,7 @@ mod tests {
                 &tree.join("a/deep").display().to_string(),
             ],
         ] {
-            crate::image::mounts::tests::places::run("mount", &args);
+            run("mount", &args);
             fs::write(tree.join("a/deep/within"), "").unwrap();
             let target = top.path().join(args[1].trim_start_matches('-'));
             clone_tree(&tree, &target, &|| false).unwrap();

@@ -161,7 +161,7 @@ fn take_record(from: &Path, to: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::os::mount;
+    use crate::image::mounts::tests::places::{may_mount, run};
 
     fn make(wanted: WantedTree<'_>) -> io::Result<()> {
         fs::create_dir(wanted.into)?;
@@ -248,15 +248,14 @@ mod tests {
 
     #[test]
     fn a_tree_that_is_cloned_is_nobody_elses_meanwhile() {
-        if mount::own_namespace().is_err() {
-            println!("SKIPPED: spares on another file system: no right to mount");
+        if !may_mount("spares on another file system") {
             return;
         }
         let place = Place::new();
         let spares = place.spares();
         fs::create_dir(place.at("other")).unwrap();
         let other = place.at("other").display().to_string();
-        crate::image::mounts::tests::places::run("mount", &["-t", "tmpfs", "other", &other]);
+        run("mount", &["-t", "tmpfs", "other", &other]);
         spares.refill("im-1", make).unwrap();
         assert_eq!(place.take(&spares, "im-1", "other/a"), Taken::Cloned);
         assert!(place.at("other/a/file").exists() && !place.at("other/a-record").exists());

@@ -2,7 +2,10 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
-use super::world::{World, paths, picture, same, unmount};
+use super::{
+    places::may_mount,
+    world::{World, paths, picture, same, unmount},
+};
 use crate::{
     core::{limits::MOUNTS_MAX, mounts::Way},
     image::mounts::{Kind, MountError},
@@ -11,10 +14,7 @@ use crate::{
 
 /// Every way, with what must be disabled for it. Those that need a right that is missing are skipped aloud.
 pub(super) fn ways() -> Vec<(Way, &'static str)> {
-    let may = mount::own_namespace().is_ok();
-    if !may {
-        println!("SKIPPED: mounts by overlay and bind: no right to mount");
-    }
+    let may = may_mount("mounts by overlay and bind");
     let all = [(Way::Overlay, ""), (Way::Bind, "overlay"), (Way::Swap, "mount,overlay")];
     all.into_iter().filter(|(way, _)| may || *way == Way::Swap).collect()
 }

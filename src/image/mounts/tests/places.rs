@@ -12,7 +12,7 @@ use super::{
     killed::Child,
     world::{World, fill, picture, same, unmount},
 };
-use crate::{core::mounts::Way, image::mounts::MountError, os::mount};
+use crate::{core::mounts::Way, image::mounts::MountError, image::store::tests::skip, os::mount};
 
 /// Runs a tool that must succeed.
 pub(in crate::image::mounts) fn run(program: &str, args: &[&str]) {
@@ -48,12 +48,12 @@ pub(super) fn of_a_volume(world: &World) -> PathBuf {
 }
 
 /// Whether there can be such places.
-pub(super) fn may_mount(what: &str) -> bool {
-    let may = mount::own_namespace().is_ok();
-    if !may {
-        println!("SKIPPED: {what}: no right to mount");
+pub(in crate::image::mounts) fn may_mount(what: &str) -> bool {
+    let may = mount::own_namespace();
+    if let Err(error) = &may {
+        skip(what, &format!("no right to mount: {error}"));
     }
-    may
+    may.is_ok()
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn what_is_open_for_writing_is_written_to_what_was_there() {
 /// Mounts and unmounts in a process with fewer rights; what it sees is looked at from here.
 fn with_fewer_rights(what: &str, rights: &[&str], prepare: impl Fn(&World) -> PathBuf) {
     if !rustix::process::geteuid().is_root() {
-        println!("SKIPPED: mounts {what}: no rights to drop");
+        skip(&format!("mounts {what}"), "no rights to drop");
         return;
     }
     let world = World::without("");
@@ -218,7 +218,7 @@ fn an_ordinary_user_beneath_a_directory_of_somebody_else() {
 #[test]
 fn what_cannot_be_changed_is_refused_and_left() {
     if !rustix::process::geteuid().is_root() {
-        println!("SKIPPED: mounts at what is somebody else's: no rights to drop");
+        skip("mounts at what is somebody else's", "no rights to drop");
         return;
     }
     let world = World::without("");
