@@ -15,7 +15,7 @@ use rustix::fs::{CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lsetxatt
 use crate::{
     image::mounts::{
         Listed, MountError, Mounted, Mounts, TreeError, TreeProvider, WantedTree, clone_tree,
-        record_beside,
+        point::point, record_beside,
     },
     os::features::Features,
 };
@@ -37,7 +37,12 @@ impl TreeProvider for Trees {
             fs::write(wanted.into.join("half"), "made")?;
             return Err("it is bad".into());
         }
+        // Killed halfway through it, there is part of a tree.
+        fs::create_dir_all(wanted.into.join("half/of"))?;
+        point();
+        fs::remove_dir_all(wanted.into)?;
         clone_tree(&self.0.join(wanted.key), wanted.into, &|| false)?;
+        point();
         fs::write(wanted.record, wanted.key)?;
         Ok(())
     }
