@@ -98,32 +98,26 @@ impl Record {
         serde_json::to_writer(&mut line, &Written::from(self))?;
         line.push(b'\n');
         match OpenOptions::new().append(true).open(&path) {
-            Ok(mut file) if file.metadata()?.len() < RECORD_ROOM => {
-                file.write_all(&line)?;
-                file.sync_data()?;
+            Ok(file) if file.metadata()?.len() < RECORD_ROOM => write(file, &line)?,
+            Ok(_) => {
+                let next = self.home.join("record.next");
+                write(fs::File::create(&next)?, &line)?;
+                fs::rename(&next, &path)?;
+                fs::File::open(&self.home)?.sync_all()?;
             }
-            Ok(_) => self.begin(&line)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.begin(&line)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                write(fs::File::create_new(&path)?, &line)?;
+                for directory in self.home.ancestors().take(2) {
+                    fs::File::open(directory)?.sync_all()?;
+                }
+            }
             Err(error) => return Err(error),
         }
         point();
         Ok(())
     }
 
-    /// Begins the file anew, with one line.
-    fn begin(&self, line: &[u8]) -> io::Result<()> {
-        let next = self.home.join("record.next");
-        let mut file = fs::File::create(&next)?;
-        file.write_all(line)?;
-        file.sync_data()?;
-        fs::rename(&next, self.home.join("record"))?;
-        for directory in self.home.ancestors().take(2) {
-            fs::File::open(directory)?.sync_all()?;
-        }
-        Ok(())
-    }
-
-    /// Reads the record in a directory.
+    /// Reads the record in a directory; not found is also one of which no line is whole.
     pub(super) fn load(home: &Path) -> io::Result<Self> {
         let mut bytes = Vec::new();
         let file = fs::File::open(home.join("record"))?;
@@ -131,9 +125,15 @@ impl Record {
         let bad = || io::Error::new(io::ErrorKind::InvalidData, "it is no record of a mount");
         let lines = bytes.rsplit(|byte| *byte == b'\n').map(serde_json::from_slice::<Written>);
         let is_whole = |line: &serde_json::Result<_>| !line.as_ref().is_err_and(|bad| bad.is_eof());
-        let last = lines.into_iter().find(is_whole).ok_or_else(bad)??;
+        let last = lines.into_iter().find(is_whole).ok_or(io::ErrorKind::NotFound)??;
         last.read(home).ok_or_else(bad)
     }
+}
+
+fn write(mut file: fs::File, line: &[u8]) -> io::Result<()> {
+    point();
+    file.write_all(line)?;
+    file.sync_data()
 }
 
 /// A file of this many bytes is begun anew; a line has at most a tenth of what is read.
@@ -273,6 +273,10 @@ mod tests {
             assert_eq!(Record::load(home.path()).unwrap(), record, "{after}");
             later.save().unwrap();
             assert_eq!(Record::load(home.path()).unwrap(), later, "{after}");
+            // The first line.
+            fs::write(home.path().join("record"), after).unwrap();
+            let none = Record::load(home.path()).unwrap_err();
+            assert_eq!(none.kind(), io::ErrorKind::NotFound, "{after}");
         }
         for (from, to) in [
             ("\"version\":1", "\"version\":2"),
