@@ -352,6 +352,35 @@ pub const WATCH_READ_BYTES: usize = 64 << 10;
 /// call.
 pub const WATCH_RENAME: Duration = Duration::from_millis(10);
 
+/// Largest table of mounts that is looked at, in bytes: twenty thousand of them, more than a machine
+/// full of containers has.
+pub const MOUNT_TABLE_BYTES_MAX: usize = 4 << 20;
+/// Images mounted at once by one agent: each has a tree on disk, and a bad path is compared with all.
+pub const MOUNTS_MAX: usize = 256;
+/// Longest path that an image is mounted at, in bytes, as the kernel's (PATH_MAX without its NUL).
+pub const MOUNT_PATH_BYTES_MAX: usize = 4095;
+/// Longest key of an image that is mounted, in bytes: references with a digest have less.
+pub const MOUNT_KEY_BYTES_MAX: usize = 512;
+/// Largest record of one mount, in bytes: three paths, escaped, and as many as were made on the way.
+pub const MOUNT_RECORD_BYTES_MAX: u64 = MIB;
+/// Processes that are named when they work in a directory that an image comes to hide.
+pub const MOUNT_NAMED_MAX: usize = 16;
+/// Levels of directories in a tree that is cloned, moved or removed: each has descriptors.
+pub const TREE_DEPTH_MAX: usize = 256;
+/// Largest list of a tree's directories and their times that is kept while its entries are elsewhere,
+/// in bytes: a million directories.
+pub const TREE_TIMES_BYTES_MAX: u64 = 256 * MIB;
+/// Largest value and largest list of extended attributes, in bytes (xattr(7)).
+pub const XATTR_BYTES_MAX: usize = 64 << 10;
+/// Names of one directory that are read before what they name is dealt with.
+pub const TREE_NAMES_MAX: usize = 4096;
+/// Looks at a directory whose entries are moved before what is made there meanwhile stays.
+pub const TREE_ROUNDS_MAX: usize = 16;
+/// Files with several names that are known as such in one clone; beyond them, each name becomes a file.
+pub const CLONE_LINKS_MAX: usize = 1 << 17;
+/// Bytes that are copied at once where the kernel does not copy by itself.
+pub const CLONE_BUFFER_BYTES: usize = 256 << 10;
+
 /// Longest unfinished control sequence of an output that is repeated after something else was written
 /// in between, in bytes: longer ones are titles and pictures.
 pub const TERMINAL_SEQUENCE_BYTES_MAX: usize = 4 << 10;
