@@ -70,6 +70,7 @@ pub(super) fn asking(what: impl fmt::Display) -> impl FnOnce(ClientError) -> any
         | ClientError::Token(_)
         | ClientError::Dropped { .. }
         | ClientError::NoControl
+        | ClientError::NoImages
         | ClientError::Protocol(_)
         | ClientError::Source(_) => error.into(),
     }
