@@ -8,6 +8,7 @@ pub mod cp;
 pub mod doctor;
 pub mod exec;
 pub mod failure;
+pub mod images;
 pub mod inspect;
 pub mod kill;
 pub mod logs;

@@ -89,6 +89,15 @@ impl Progress {
         state.reached.entries = entries;
     }
 
+    /// It is there.
+    pub(super) fn reach(&self, reached: Reached) {
+        let mut state = self.0.lock();
+        if state.reached.step != reached.step {
+            state.begun = Instant::now();
+        }
+        state.reached = reached;
+    }
+
     /// Says one line, behind which the other one goes on.
     pub(super) fn say(&self, text: &str) {
         let state = self.0.lock();
@@ -103,6 +112,13 @@ impl Progress {
         let wanted = self.0.lock().notices;
         if wanted {
             self.say(text);
+        }
+    }
+
+    /// Makes room for a line on standard output, which may be the same terminal.
+    pub(super) fn clear(&self) {
+        if self.0.lock().line {
+            let _ = write!(stderr(), "{CLEAR}");
         }
     }
 
@@ -174,5 +190,16 @@ mod tests {
         let full = r"[========================] 100 %  pull\u{1b}[2J  3.0 MiB  1 file  1.5 MiB/s";
         assert_eq!(told(&reached), full);
         assert_eq!(told(&Reached { entries: 0, whole: None, ..reached }).split("  ").count(), 3);
+    }
+
+    #[test]
+    fn another_step_has_a_rate_of_its_own() {
+        let progress = Progress::new(Line::Never, FILES);
+        let begun = Instant::now() - Duration::from_secs(10);
+        progress.0.lock().begun = begun;
+        progress.reach(Reached { bytes: 5, ..Reached::default() });
+        assert_eq!(progress.0.lock().begun, begun);
+        progress.reach(Reached { step: "unpacking".into(), ..Reached::default() });
+        assert!(progress.0.lock().begun > begun);
     }
 }
