@@ -300,6 +300,21 @@ pub const CLIENT_UNACCEPTED_BYTES_MAX: usize = 256 << 10;
 pub const CLIENT_EVENTS_MAX: usize = 4;
 /// Signals that an attached client has not sent yet; more are refused.
 pub const CLIENT_SIGNALS_MAX: usize = 64;
+/// Bytes of an archive in one message of the client library: a quarter of the window that the agent gives
+/// a stream at least, so that one is under way while another one is read.
+pub const CLIENT_ARCHIVE_BYTES: usize = 256 << 10;
+/// Pieces of an archive that wait for the connection, or for whoever writes them: 1 MiB.
+pub const CLIENT_ARCHIVE_PIECES: usize = 4;
+/// How often the command line asks again for work whose connection broke although something had arrived: a
+/// failure that comes back each time must come to an end.
+pub const CLIENT_BREAKS_MAX: u32 = 16;
+
+/// Least and …
+pub const IMAGE_KEY_BYTES_MIN: usize = 16;
+/// … largest length of the key that an image is sealed with, in bytes.
+pub const IMAGE_KEY_BYTES_MAX: usize = 512;
+/// Longest tag of an image, in bytes: as registries have it.
+pub const IMAGE_TAG_BYTES_MAX: usize = 128;
 
 /// Levels of directories in one copy: each has a descriptor, of which there are often 1024.
 pub const ARCHIVE_DEPTH_MAX: usize = 256;
