@@ -4,8 +4,12 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use protox::prost::Message;
 
-const PROTOS: [&str; 3] =
-    ["modal/client.proto", "modal/task_command_router.proto", "doorward/v1/control.proto"];
+const PROTOS: [&str; 4] = [
+    "modal/client.proto",
+    "modal/task_command_router.proto",
+    "doorward/v1/control.proto",
+    "doorward/v1/images.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");

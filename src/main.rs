@@ -60,6 +60,16 @@ enum Command {
     /// The other side of cp, which it runs in the container.
     #[command(hide = true)]
     Archive(Box<archive::tool::ToolArgs>),
+    /// Make an image of a directory in the container, or of its file system.
+    Snapshot(Box<cli::images::snapshot::SnapshotArgs>),
+    /// Show an image's tree at a path in the container.
+    Mount(Box<cli::images::mount::MountArgs>),
+    /// Show again what a mount has hidden.
+    Unmount(Box<cli::images::mount::UnmountArgs>),
+    /// List what is mounted.
+    Mounts(Box<cli::images::mount::MountsArgs>),
+    /// List, name, move, check and remove images.
+    Images(cli::images::ImagesArgs),
     /// Watch execs: state, processor, memory, output.
     Top(Box<cli::top::TopArgs>),
     /// Say what the kernel offers, what was chosen, and what does not work.
@@ -89,6 +99,11 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::Kill(args) }) => remote(cli::kill::run(*args)),
         Ok(Cli { command: Command::Cp(args) }) => remote(cli::cp::run(*args)),
         Ok(Cli { command: Command::Archive(args) }) => ExitCode::from(archive::tool::run(*args)),
+        Ok(Cli { command: Command::Snapshot(args) }) => remote(cli::images::snapshot::run(*args)),
+        Ok(Cli { command: Command::Mount(args) }) => remote(cli::images::mount::mount(*args)),
+        Ok(Cli { command: Command::Unmount(args) }) => remote(cli::images::mount::unmount(*args)),
+        Ok(Cli { command: Command::Mounts(args) }) => remote(cli::images::mount::mounts(*args)),
+        Ok(Cli { command: Command::Images(args) }) => remote(cli::images::run(args)),
         Ok(Cli { command: Command::Top(args) }) => remote(cli::top::run(*args)),
         Ok(Cli { command: Command::Doctor(args) }) => doctor(*args),
         Ok(Cli { command: Command::Completions(args) }) => {

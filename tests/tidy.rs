@@ -21,7 +21,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("archive", &["core", "os"]),
     ("files", &["core", "os"]),
     ("exec", &["core", "os"]),
-    ("image", &["core", "os"]),
+    ("image", &["core", "os", "archive"]),
     ("doors", &["core", "wire", "os", "exec", "image"]),
     ("agent", &["core", "wire", "os", "exec", "image", "doors"]),
     ("client", &["core", "wire"]),

@@ -95,7 +95,7 @@ impl Beneath {
 
 /// The components of a path in an archive, without what means nothing. `None` if it leads outside:
 /// a leading slash is dropped, as tar does, but no `..` is ever followed.
-pub(super) fn components(path: &[u8]) -> Option<Vec<&[u8]>> {
+pub(crate) fn components(path: &[u8]) -> Option<Vec<&[u8]>> {
     let parts = path.split(|byte| *byte == b'/');
     let parts = parts.filter(|part| !matches!(*part, b"" | b"."));
     parts.map(|part| (part != b"..").then_some(part)).collect()

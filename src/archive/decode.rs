@@ -1,24 +1,25 @@
 //! Reads an archive: entry after entry, and the data of each.
 //!
-//! It takes what GNU tar, libarchive, Python and Docker write: ustar, GNU's long names and numbers,
-//! PAX records. What describes a member is bounded in size; what is not understood is refused and
-//! not guessed. An archive that stops before its end is an error: links break, and half a tree
-//! must not look like a whole one.
+//! It takes what GNU tar, libarchive, Python, Go and Docker write: ustar, GNU's long names, numbers and
+//! sparse files, PAX records. What describes a member is bounded in size; what is not understood is
+//! refused and not guessed. An archive that stops before its end is an error: links break, and half a
+//! tree must not look like a whole one.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
-use tar::{EntryType, GnuExtSparseHeader, GnuHeader, Header};
+use tar::{EntryType, GnuExtSparseHeader, Header};
 
 use super::{
-    encode::{BLOCK, XATTR, name_of_key, padding},
-    entry::{Entry, Kind, Time},
-    extended::Extended,
+    attached::Attached,
+    encode::{BLOCK, padding},
+    entry::{Entry, Sparse},
+    sparse::Numbers,
 };
-use crate::core::limits::{ARCHIVE_ATTACHED_BYTES_MAX, CHUNK_BYTES};
+use crate::core::limits::{ARCHIVE_ATTACHED_BYTES_MAX, ARCHIVE_EXTENTS_MAX, CHUNK_BYTES};
 
 /// Why a stream cannot be read on.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StreamError {
+pub(crate) enum StreamError {
     #[error("read the archive: {0}")]
     Read(io::Error),
     #[error("read the archive: it stops before its end")]
@@ -30,15 +31,15 @@ pub(super) enum StreamError {
 }
 
 /// A member that was read, or why it has to be left out.
-pub(super) enum Member {
+pub(crate) enum Member {
     Entry(Entry),
     /// A kind that cannot be made here: its path, and what it is.
     Unknown(Vec<u8>, &'static str),
 }
 
 /// An archive being read. The data of an entry is read before the next one, or skipped by it.
-pub(super) struct Stream<R> {
-    from: BufReader<R>,
+pub(crate) struct Stream<R> {
+    from: R,
     /// Data of this entry that was not read.
     data_left: u64,
     /// Zeros behind it.
@@ -46,57 +47,63 @@ pub(super) struct Stream<R> {
     members: u64,
 }
 
-/// What stood before a member and is about it.
-#[derive(Default)]
-struct Attached {
-    path: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    modified: Option<Time>,
-    size: Option<u64>,
-    uid: Option<u32>,
-    gid: Option<u32>,
-    sparse: bool,
-    extended: Extended,
+/// Where the map of a sparse file stands.
+pub(super) enum Map {
+    /// The file has none: it is not sparse.
+    Nowhere,
+    /// In its header, and in blocks behind that: the oldest way.
+    Header,
+    /// In its PAX records.
+    Records(Sparse),
+    /// Before its data; this is the file's size.
+    Data(u64),
 }
 
-impl<R: Read> Stream<R> {
-    pub(super) fn new(from: R) -> Self {
-        let from = BufReader::with_capacity(CHUNK_BYTES, from);
+impl<R: Read> Stream<BufReader<R>> {
+    pub(crate) fn new(from: R) -> Self {
+        Self::over(BufReader::with_capacity(CHUNK_BYTES, from))
+    }
+}
+
+impl<R: BufRead> Stream<R> {
+    /// Reads from something that has its own buffer.
+    pub(crate) fn over(from: R) -> Self {
         Self { from, data_left: 0, padding: 0, members: 0 }
     }
 
     /// The next member; `None` at the end of the archive.
-    pub(super) fn next(&mut self) -> Result<Option<Member>, StreamError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Member>, StreamError> {
         let mut attached = Attached::default();
+        let mut room = ARCHIVE_ATTACHED_BYTES_MAX;
         loop {
             self.skip()?;
             let Some(header) = self.header()? else { return Ok(None) };
-            let size = header.entry_size().map_err(|_| bad("a size is no number"))?;
+            let size = header.entry_size().ok().filter(|size| *size <= SIZE_MAX);
+            let size = size.ok_or(bad("a size is no number"))?;
             self.members += 1;
             match header.entry_type() {
-                EntryType::GNULongName => attached.path = Some(self.text(size)?),
-                EntryType::GNULongLink => attached.link = Some(self.text(size)?),
-                EntryType::XHeader => attached.records(&self.attached(size)?)?,
+                EntryType::GNULongName => attached.path = Some(self.text(size, &mut room)?),
+                EntryType::GNULongLink => attached.link = Some(self.text(size, &mut room)?),
+                EntryType::XHeader => attached.records(&self.attached(size, &mut room)?)?,
                 // It holds for all that follow, and has nothing that is used here.
-                EntryType::XGlobalHeader => drop(self.attached(size)?),
+                EntryType::XGlobalHeader => drop(self.attached(size, &mut room)?),
                 kind => {
-                    if kind == EntryType::GNUSparse {
-                        self.skip_sparse_map(&header)?;
-                    }
-                    self.follows(attached.size.unwrap_or(size));
-                    return attached.member(&header, self.data_left).map(Some);
+                    let size = if has_data(kind) { attached.size.unwrap_or(size) } else { 0 };
+                    let map = attached.map(kind)?;
+                    let sparse = self.sparse(map, &header, size)?;
+                    return attached.member(&header, self.data_left, sparse).map(Some);
                 }
             }
         }
     }
 
     /// Data of this entry that was not read.
-    pub(super) fn data_left(&self) -> u64 {
+    pub(crate) fn data_left(&self) -> u64 {
         self.data_left
     }
 
     /// Reads data of this entry; 0 is its end. A stream that stops within it is an error.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, StreamError> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, StreamError> {
         let most =
             usize::try_from(self.data_left).map_or(buffer.len(), |left| left.min(buffer.len()));
         if most == 0 {
@@ -110,8 +117,33 @@ impl<R: Read> Stream<R> {
         Ok(count)
     }
 
+    /// Data of this entry as it lies in the buffer, to be taken with [`Stream::consume`]; none is its
+    /// end.
+    pub(crate) fn data(&mut self) -> Result<&[u8], StreamError> {
+        if self.data_left == 0 {
+            return Ok(&[]);
+        }
+        loop {
+            match self.from.fill_buf() {
+                Ok([]) => return Err(StreamError::Cut),
+                Ok(_) => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(StreamError::Read(error)),
+            }
+        }
+        let there = self.from.fill_buf().map_err(StreamError::Read)?;
+        let most = usize::try_from(self.data_left).unwrap_or(usize::MAX);
+        Ok(&there[..there.len().min(most)])
+    }
+
+    /// Takes so many bytes of what [`Stream::data`] gave.
+    pub(crate) fn consume(&mut self, count: usize) {
+        self.from.consume(count);
+        self.data_left -= count as u64;
+    }
+
     /// Takes what stands behind the end of the archive, so that its writer is not cut off.
-    pub(super) fn drain(&mut self) -> Result<(), StreamError> {
+    pub(crate) fn drain(&mut self) -> Result<(), StreamError> {
         let mut buffer = vec![0; CHUNK_BYTES];
         while self.some(&mut buffer)? > 0 {}
         Ok(())
@@ -123,10 +155,13 @@ impl<R: Read> Stream<R> {
     }
 
     fn skip(&mut self) -> Result<(), StreamError> {
-        let mut buffer = [0; 16 * BLOCK];
-        while self.read(&mut buffer)? > 0 {}
-        let zeros = std::mem::take(&mut self.padding);
-        self.exactly(&mut buffer[..zeros])
+        while self.data_left > 0 {
+            let count = self.data()?.len();
+            self.consume(count);
+        }
+        let mut zeros = [0; BLOCK];
+        let padding = std::mem::take(&mut self.padding);
+        self.exactly(&mut zeros[..padding])
     }
 
     /// The next header; `None` for the block of zeros that ends an archive.
@@ -151,30 +186,93 @@ impl<R: Read> Stream<R> {
         })
     }
 
-    /// The blocks between the header of a sparse file and its data, which its size does not count.
-    fn skip_sparse_map(&mut self, header: &Header) -> Result<(), StreamError> {
-        let mut map = GnuExtSparseHeader::new();
-        let mut more = header.as_gnu().is_some_and(GnuHeader::is_extended);
+    /// What is told of the holes of a file with `stored` bytes, whose data is next afterwards.
+    fn sparse(
+        &mut self,
+        map: Map,
+        header: &Header,
+        stored: u64,
+    ) -> Result<Option<Sparse>, StreamError> {
+        let (size, extents) = match map {
+            Map::Nowhere => {
+                self.follows(stored);
+                return Ok(None);
+            }
+            Map::Records(Sparse { size, extents }) => {
+                self.follows(stored);
+                (size, extents)
+            }
+            Map::Header => {
+                // Its blocks are not counted by the size.
+                let map = self.old_map(header)?;
+                self.follows(stored);
+                map
+            }
+            Map::Data(size) => {
+                self.follows(stored);
+                (size, self.map_before_data()?)
+            }
+        };
+        Sparse::checked(size, extents, self.data_left).map(Some).map_err(bad)
+    }
+
+    /// The map that begins in the header: the file's size, and its extents.
+    fn old_map(&mut self, header: &Header) -> Result<(u64, Vec<(u64, u64)>), StreamError> {
+        const BAD: StreamError = bad("the map of a sparse file is malformed");
+        let gnu = header.as_gnu().ok_or(BAD)?;
+        let size = gnu.real_size().map_err(|_| BAD)?;
+        let mut extents = Vec::new();
+        let mut add = |all: &[tar::GnuSparseHeader]| {
+            for one in all.iter().filter(|one| !one.is_empty()) {
+                let offset = one.offset().map_err(|_| BAD)?;
+                extents.push((offset, one.length().map_err(|_| BAD)?));
+            }
+            if extents.len() > ARCHIVE_EXTENTS_MAX { Err(BAD) } else { Ok(()) }
+        };
+        add(&gnu.sparse)?;
+        let mut more = gnu.is_extended();
         while more {
+            let mut map = GnuExtSparseHeader::new();
             self.exactly(map.as_mut_bytes())?;
+            add(&map.sparse)?;
             more = map.is_extended();
         }
-        Ok(())
+        Ok((size, extents))
+    }
+
+    /// The map that stands before the data and is counted with it: how many extents, then offset
+    /// and length of each, one number a line; zeros to the end of the block.
+    fn map_before_data(&mut self) -> Result<Vec<(u64, u64)>, StreamError> {
+        let mut numbers = Numbers::default();
+        let mut block = [0; BLOCK];
+        while !numbers.are_complete() {
+            let mut filled = 0;
+            while filled < BLOCK {
+                match self.read(&mut block[filled..])? {
+                    0 => return Err(bad("the map of a sparse file has no end")),
+                    count => filled += count,
+                }
+            }
+            numbers.add(&block).map_err(bad)?;
+        }
+        Ok(numbers.extents())
     }
 
     /// The text of a GNU long name.
-    fn text(&mut self, size: u64) -> Result<Vec<u8>, StreamError> {
-        let mut text = self.attached(size)?;
+    fn text(&mut self, size: u64, room: &mut usize) -> Result<Vec<u8>, StreamError> {
+        let mut text = self.attached(size, room)?;
         let end = text.iter().position(|byte| *byte == 0);
         text.truncate(end.unwrap_or(text.len()));
         Ok(text)
     }
 
-    /// All data of a member that is about the next one.
-    fn attached(&mut self, size: u64) -> Result<Vec<u8>, StreamError> {
+    /// All data of a member that is about the next one, for which there is so much room left.
+    fn attached(&mut self, size: u64, room: &mut usize) -> Result<Vec<u8>, StreamError> {
         self.follows(size);
-        let length = usize::try_from(size).ok().filter(|size| *size <= ARCHIVE_ATTACHED_BYTES_MAX);
-        let mut data = vec![0; length.ok_or(bad("a name or record is longer than 1 MiB"))?];
+        let length = usize::try_from(size).ok().filter(|size| size <= room);
+        let length = length.ok_or(bad("a name or record is longer than 1 MiB"))?;
+        *room -= length;
+        let mut data = vec![0; length];
         self.exactly(&mut data)?;
         self.data_left = 0;
         Ok(data)
@@ -201,83 +299,16 @@ impl<R: Read> Stream<R> {
     }
 }
 
-impl Attached {
-    /// Takes the records of a PAX header. Each says how long it is, so that a value may hold any byte.
-    fn records(&mut self, mut data: &[u8]) -> Result<(), StreamError> {
-        const BAD: StreamError = bad("a PAX record is malformed");
-        while !data.is_empty() {
-            let blank = data.iter().position(|byte| *byte == b' ').ok_or(BAD)?;
-            let length =
-                std::str::from_utf8(&data[..blank]).ok().and_then(|text| text.parse().ok());
-            let length: usize = length.ok_or(BAD)?;
-            let record = data.get(blank + 1..length).and_then(|all| all.strip_suffix(b"\n"));
-            let record = record.ok_or(BAD)?;
-            let equals = record.iter().position(|byte| *byte == b'=').ok_or(BAD)?;
-            self.record(&record[..equals], &record[equals + 1..])?;
-            data = &data[length..];
-        }
-        Ok(())
-    }
+/// The largest size of a member, in bytes: what a file can have. Larger ones are negative numbers.
+const SIZE_MAX: u64 = i64::MAX as u64;
 
-    fn record(&mut self, key: &[u8], value: &[u8]) -> Result<(), StreamError> {
-        let number = || std::str::from_utf8(value).ok().and_then(|text| text.parse::<u64>().ok());
-        let id = || number().and_then(|number| u32::try_from(number).ok());
-        match key {
-            b"path" => self.path = Some(value.to_vec()),
-            b"linkpath" => self.link = Some(value.to_vec()),
-            b"mtime" => self.modified = Time::from_decimal(value),
-            // Another size than its sender's would make data look like members.
-            b"size" => self.size = Some(number().ok_or(bad("a PAX size is no number"))?),
-            b"uid" => self.uid = id(),
-            b"gid" => self.gid = id(),
-            _ if key.starts_with(b"GNU.sparse.") => self.sparse = true,
-            _ => {
-                if let Some(name) = key.strip_prefix(XATTR) {
-                    self.extended.push((name_of_key(name), value.to_vec()));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn member(self, header: &Header, size: u64) -> Result<Member, StreamError> {
-        let path = self.path.unwrap_or_else(|| header.path_bytes().into_owned());
-        let number = |number: io::Result<u64>| number.ok().and_then(|id| u32::try_from(id).ok());
-        let link = || self.link.or_else(|| header.link_name_bytes().map(|link| link.into_owned()));
-        let device = || {
-            let major = header.device_major().ok().flatten().unwrap_or(0);
-            (major, header.device_minor().ok().flatten().unwrap_or(0))
-        };
-        let kind = match header.entry_type() {
-            _ if self.sparse => return Ok(Member::Unknown(path, "a sparse file in GNU's way")),
-            // Before POSIX, a directory was a file whose name ends so.
-            EntryType::Regular | EntryType::Continuous if path.ends_with(b"/") => Kind::Directory,
-            EntryType::Regular | EntryType::Continuous => Kind::File(size),
-            EntryType::Directory => Kind::Directory,
-            EntryType::Symlink => Kind::Symlink(link().unwrap_or_default()),
-            EntryType::Link => Kind::Hardlink(link().unwrap_or_default()),
-            EntryType::Fifo => Kind::Fifo,
-            EntryType::Char => Kind::CharacterDevice(device().0, device().1),
-            EntryType::Block => Kind::BlockDevice(device().0, device().1),
-            EntryType::GNUSparse => {
-                return Ok(Member::Unknown(path, "a sparse file in GNU's way"));
-            }
-            _ => return Ok(Member::Unknown(path, "of a kind that is not known")),
-        };
-        let seconds = header.mtime().ok().and_then(|seconds| i64::try_from(seconds).ok());
-        let plain = Time { seconds: seconds.unwrap_or(0), nanoseconds: 0 };
-        Ok(Member::Entry(Entry {
-            path,
-            kind,
-            mode: header.mode().map_err(|_| bad("a mode is no number"))? & 0o7777,
-            uid: self.uid.or_else(|| number(header.uid())).unwrap_or(0),
-            gid: self.gid.or_else(|| number(header.gid())).unwrap_or(0),
-            modified: self.modified.unwrap_or(plain),
-            extended: self.extended,
-        }))
-    }
+/// Whether data follows the header of such a member. For the others a size says nothing: some writers
+/// repeat that of the file which a link leads to.
+fn has_data(kind: EntryType) -> bool {
+    use EntryType::{Block, Char, Directory, Fifo, Link, Symlink};
+    ![Link, Symlink, Char, Block, Directory, Fifo].contains(&kind)
 }
 
-const fn bad(what: &'static str) -> StreamError {
+pub(super) const fn bad(what: &'static str) -> StreamError {
     StreamError::Malformed(what)
 }

@@ -9,9 +9,9 @@ use tar::{EntryType, Header};
 use super::entry::{Entry, Kind};
 
 /// The size of everything in an archive.
-pub(super) const BLOCK: usize = 512;
+pub(crate) const BLOCK: usize = 512;
 /// What an archive ends with.
-pub(super) const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
+pub(crate) const END: [u8; 2 * BLOCK] = [0; 2 * BLOCK];
 /// The name that GNU tar gives the member that holds a long name.
 const LONG_LINK: &[u8] = b"././@LongLink";
 /// What the key of an extended attribute's record begins with; its name follows.
@@ -27,20 +27,13 @@ pub(super) fn encode(entry: &Entry, blocks: &mut Vec<u8>) {
         Kind::Directory => [&entry.path[..], b"/"].concat(),
         _ => entry.path.clone(),
     };
-    let link = match &entry.kind {
-        Kind::Symlink(target) | Kind::Hardlink(target) => &target[..],
-        Kind::File(_)
-        | Kind::Directory
-        | Kind::Fifo
-        | Kind::CharacterDevice(..)
-        | Kind::BlockDevice(..) => &[],
-    };
+    let link = target(&entry.kind);
     let mut records = Vec::new();
     let plain_time = entry.modified.nanoseconds == 0 && entry.modified.seconds >= 0;
     if !plain_time {
         records = record(b"mtime", entry.modified.to_decimal().as_bytes());
     }
-    for (name, value) in &entry.extended {
+    for (name, value) in &entry.xattrs {
         records.extend_from_slice(&record(&key_of_name(name), value));
     }
     if !records.is_empty() {
@@ -59,15 +52,7 @@ pub(super) fn encode(entry: &Entry, blocks: &mut Vec<u8>) {
     header.set_gid(entry.gid.into());
     header.set_mtime(u64::try_from(entry.modified.seconds).unwrap_or(0));
     header.set_size(entry.kind.bytes());
-    header.set_entry_type(match entry.kind {
-        Kind::File(_) => EntryType::Regular,
-        Kind::Directory => EntryType::Directory,
-        Kind::Symlink(_) => EntryType::Symlink,
-        Kind::Hardlink(_) => EntryType::Link,
-        Kind::Fifo => EntryType::Fifo,
-        Kind::CharacterDevice(..) => EntryType::Char,
-        Kind::BlockDevice(..) => EntryType::Block,
-    });
+    header.set_entry_type(entry_type(&entry.kind));
     if let Kind::CharacterDevice(major, minor) | Kind::BlockDevice(major, minor) = entry.kind {
         let gnu = header.as_gnu_mut().expect("it was made as one");
         gnu.set_device_major(major);
@@ -76,8 +61,33 @@ pub(super) fn encode(entry: &Entry, blocks: &mut Vec<u8>) {
     push(header, blocks);
 }
 
+/// What a link leads to.
+pub(super) fn target(kind: &Kind) -> &[u8] {
+    match kind {
+        Kind::Symlink(target) | Kind::Hardlink(target) => target,
+        Kind::File(_)
+        | Kind::Directory
+        | Kind::Fifo
+        | Kind::CharacterDevice(..)
+        | Kind::BlockDevice(..) => &[],
+    }
+}
+
+/// The letter of a kind.
+pub(super) fn entry_type(kind: &Kind) -> EntryType {
+    match kind {
+        Kind::File(_) => EntryType::Regular,
+        Kind::Directory => EntryType::Directory,
+        Kind::Symlink(_) => EntryType::Symlink,
+        Kind::Hardlink(_) => EntryType::Link,
+        Kind::Fifo => EntryType::Fifo,
+        Kind::CharacterDevice(..) => EntryType::Char,
+        Kind::BlockDevice(..) => EntryType::Block,
+    }
+}
+
 /// The zeros between `bytes` of data and the next block.
-pub(super) fn padding(bytes: u64) -> usize {
+pub(crate) fn padding(bytes: u64) -> usize {
     let block = BLOCK as u64;
     usize::try_from((block - bytes % block) % block).expect("it is less than a block")
 }
@@ -97,19 +107,19 @@ fn attached(kind: EntryType, name: &[u8], data: &[u8], blocks: &mut Vec<u8>) {
     blocks.resize(blocks.len() + padding(data.len() as u64), 0);
 }
 
-fn push(mut header: Header, blocks: &mut Vec<u8>) {
+pub(super) fn push(mut header: Header, blocks: &mut Vec<u8>) {
     header.set_cksum();
     blocks.extend_from_slice(header.as_bytes());
 }
 
 /// As much of `text` as the field takes; all of it needs no NUL behind it.
-fn set(field: &mut [u8], text: &[u8]) {
+pub(super) fn set(field: &mut [u8], text: &[u8]) {
     let length = text.len().min(field.len());
     field[..length].copy_from_slice(&text[..length]);
 }
 
 /// A PAX record: its own length, a blank, `key=value` and a newline.
-fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
+pub(super) fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
     let mut length = rest;
     // The length counts its own digits.
@@ -121,7 +131,7 @@ fn record(key: &[u8], value: &[u8]) -> Vec<u8> {
 
 /// The key of an extended attribute's record. A key ends at the first `=`, so that one in a name is written as
 /// GNU tar does.
-fn key_of_name(name: &[u8]) -> Vec<u8> {
+pub(super) fn key_of_name(name: &[u8]) -> Vec<u8> {
     let mut key = XATTR.to_vec();
     for byte in name {
         match byte {

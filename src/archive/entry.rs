@@ -1,11 +1,9 @@
 //! One member of an archive, without its data.
 
-use super::extended::Extended;
-
 /// What a member is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A regular file with so many bytes of data.
+pub(crate) enum Kind {
+    /// A regular file with so many bytes of data in the archive.
     File(u64),
     /// A directory.
     Directory,
@@ -23,31 +21,44 @@ pub(super) enum Kind {
 
 /// A member: its name and all that is kept about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     /// Its path in the archive, with slashes between components, as the stream has it.
-    pub(super) path: Vec<u8>,
-    pub(super) kind: Kind,
+    pub(crate) path: Vec<u8>,
+    pub(crate) kind: Kind,
     /// The twelve bits of permission.
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) modified: Time,
-    /// Of a file or directory only.
-    pub(super) extended: Extended,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) modified: Time,
+    pub(crate) xattrs: Extended,
+    /// Where the data of a file with holes goes.
+    pub(crate) sparse: Option<Sparse>,
+}
+
+/// Extended attributes (xattr(7)): their names, sorted, each with its value.
+pub(crate) type Extended = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// The shape of a file with holes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sparse {
+    /// Its size, with the holes.
+    pub(crate) size: u64,
+    /// Offset and length of each piece of data, ascending; none is empty, and none overlaps another.
+    pub(crate) extents: Vec<(u64, u64)>,
 }
 
 /// A moment, since the epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Time {
+pub(crate) struct Time {
     /// Whole seconds, rounded down.
-    pub(super) seconds: i64,
+    pub(crate) seconds: i64,
     /// 0 to 999,999,999 more.
-    pub(super) nanoseconds: u32,
+    pub(crate) nanoseconds: u32,
 }
 
 impl Kind {
     /// The bytes of data that follow the header.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         match self {
             Self::File(bytes) => *bytes,
             Self::Directory
@@ -62,7 +73,7 @@ impl Kind {
 
 impl Time {
     /// As a PAX record has it: a decimal fraction, negative before the epoch.
-    pub(super) fn to_decimal(self) -> String {
+    pub(crate) fn to_decimal(self) -> String {
         match (self.seconds, self.nanoseconds) {
             (seconds, 0) => seconds.to_string(),
             (seconds @ 0.., fraction) => format!("{seconds}.{fraction:09}"),
@@ -74,7 +85,7 @@ impl Time {
     }
 
     /// Reads what [`Time::to_decimal`] writes; digits behind the ninth are passed over.
-    pub(super) fn from_decimal(text: &[u8]) -> Option<Self> {
+    pub(crate) fn from_decimal(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
         let (sign, digits) = match text.strip_prefix('-') {
             Some(digits) => (-1, digits),

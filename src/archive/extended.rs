@@ -1,5 +1,6 @@
-//! Extended attributes (xattr(7)) of files and directories: those that users give, and the capabilities of
-//! programs. All other ones mean something to one system only.
+//! Extended attributes (xattr(7)) of files and directories. A copy has those that users give, and the
+//! capabilities of programs; layers of images have access lists too. All other ones mean something to one
+//! system only.
 
 use std::{ffi::CString, os::fd::AsFd};
 
@@ -9,20 +10,26 @@ use rustix::{
     io::{Errno, Result},
 };
 
-use super::Owners;
+use super::{Owners, entry::Extended};
 use crate::core::limits::{ARCHIVE_XATTR_BYTES_MAX, ARCHIVE_XATTRS_BYTES_MAX};
-
-/// Names with their values.
-pub(super) type Extended = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// What users give.
 const USER: &[u8] = b"user.";
 /// What gives a program rights, whoever runs it.
 const CAPABILITY: &[u8] = b"security.capability";
 
-/// Those of an open file that are kept, and how many have to be left out: what cannot be read, and what is
-/// more than there is room for.
+/// Those of an open file that a copy has, and how many it has to leave out.
 pub(super) fn read(file: impl AsFd) -> (Extended, u64) {
+    read_those(file, is_kept, ARCHIVE_XATTRS_BYTES_MAX)
+}
+
+/// Those of an open file that are `wanted`, sorted by name, and how many have to be left out: what cannot be
+/// read, and what is more than there is room for.
+pub(crate) fn read_those(
+    file: impl AsFd,
+    wanted: fn(&[u8]) -> bool,
+    bytes_max: usize,
+) -> (Extended, u64) {
     let (mut found, mut left_out) = (Extended::new(), 0);
     // A file system that has none says so by an error.
     let mut room = match flistxattr_query(&file) {
@@ -33,9 +40,9 @@ pub(super) fn read(file: impl AsFd) -> (Extended, u64) {
         return (found, 1);
     }
     let mut bytes = 0;
-    for name in room.split(|byte| *byte == 0).filter(|name| is_kept(name)) {
+    for name in room.split(|byte| *byte == 0).filter(|name| wanted(name)) {
         match value(&file, name) {
-            Ok(value) if bytes + name.len() + value.len() <= ARCHIVE_XATTRS_BYTES_MAX => {
+            Ok(value) if bytes + name.len() + value.len() <= bytes_max => {
                 bytes += name.len() + value.len();
                 found.push((name.to_vec(), value));
             }
@@ -44,6 +51,7 @@ pub(super) fn read(file: impl AsFd) -> (Extended, u64) {
             Ok(_) | Err(_) => left_out += 1,
         }
     }
+    found.sort();
     (found, left_out)
 }
 

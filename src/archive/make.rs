@@ -2,7 +2,7 @@
 //! into and never followed.
 
 use std::{
-    io::Read,
+    io::BufRead,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     process,
 };
@@ -83,7 +83,7 @@ impl At<'_> {
 
     /// Makes a file of all data that `stream` has for it, and gives it what else it shall have by `finish`.
     /// Unless that succeeds, there is no file.
-    pub(super) fn file<R: Read>(
+    pub(super) fn file<R: BufRead>(
         self,
         stream: &mut Stream<R>,
         buffer: &mut [u8],
@@ -110,7 +110,7 @@ impl At<'_> {
             .inspect_err(|_| part.remove())
     }
 
-    fn whole<R: Read>(
+    fn whole<R: BufRead>(
         self,
         stream: &mut Stream<R>,
         buffer: &mut [u8],

@@ -8,23 +8,27 @@
 //! It speaks to the kernel through directory descriptors only: each component of a path is opened
 //! by itself and never through a link, so that a tree that is changed meanwhile leads nowhere else.
 
+mod attached;
 mod attributes;
 mod beneath;
-mod decode;
+pub(crate) mod decode;
 mod destination;
-mod encode;
-mod entry;
-mod extended;
+pub(crate) mod encode;
+pub(crate) mod entry;
+pub(crate) mod extended;
 mod file;
 mod holes;
 mod make;
 mod outlet;
 mod pack;
+pub(crate) mod pax;
 mod report;
 mod source;
+mod sparse;
 pub mod tool;
 mod unpack;
 
+pub(crate) use beneath::components;
 pub use destination::{Destination, Layout};
 pub use outlet::Pieces;
 pub use pack::{Devices, Links, Packing, pack};
@@ -41,5 +45,7 @@ pub enum Owners {
     Kept,
 }
 
+#[cfg(test)]
+mod decode_tests;
 #[cfg(test)]
 mod tests;

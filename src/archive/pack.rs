@@ -22,9 +22,8 @@ use rustix::{
 
 use super::{
     encode::{END, encode},
-    entry::{Entry, Kind, Time},
-    extended::{self, Extended},
-    file,
+    entry::{Entry, Extended, Kind, Time},
+    extended, file,
     outlet::{Outlet, Pieces},
     report::{Tally, Watch},
     source::{Name, Source},
@@ -235,8 +234,8 @@ impl Pack<'_> {
             Ok((Dir::new(fd)?, stat, extended))
         });
         let (directory, stat, extended) = opened.map_err(|errno| Miss::Refused("read", errno))?;
-        let extended = self.kept(place, extended);
-        self.write(&Entry { extended, ..described(place.path, Kind::Directory, &stat) })?;
+        let xattrs = self.kept(place, extended);
+        self.write(&Entry { xattrs, ..described(place.path, Kind::Directory, &stat) })?;
         self.counted(0);
         Ok(Level { directory, device: stat.st_dev, path_length: place.path.len() })
     }
@@ -327,8 +326,8 @@ impl Pack<'_> {
         stat: &Stat,
         size: u64,
     ) -> io::Result<()> {
-        let extended = self.kept(place, extended::read(file));
-        self.write(&Entry { extended, ..described(place.path, Kind::File(size), stat) })
+        let xattrs = self.kept(place, extended::read(file));
+        self.write(&Entry { xattrs, ..described(place.path, Kind::File(size), stat) })
     }
 
     /// Tells if extended attributes had to be left out.
@@ -390,7 +389,8 @@ fn described(path: &[u8], kind: Kind, stat: &Stat) -> Entry {
             seconds: stat.st_mtime,
             nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
         },
-        extended: Extended::new(),
+        xattrs: Vec::new(),
+        sparse: None,
     }
 }
 

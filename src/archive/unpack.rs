@@ -7,7 +7,7 @@
 
 use std::{
     ffi::OsStr,
-    io::{self, Read},
+    io::{self, BufReader, Read},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -57,7 +57,7 @@ enum Trouble {
 }
 
 struct Unpacking<'a, R> {
-    stream: Stream<R>,
+    stream: Stream<BufReader<R>>,
     beneath: Beneath,
     to: &'a Destination,
     owners: Owners,
@@ -108,9 +108,9 @@ pub fn unpack(from: impl Read, how: &Unpack, watch: &mut dyn Watch) -> Result<Ta
 
 /// Gives a directory that was just made its extended attributes; those that it did not get.
 fn extended_directory<'a>(at: At<'_>, entry: &'a Entry, owners: Owners) -> Vec<(&'a [u8], Errno)> {
-    let Some((first, _)) = entry.extended.first() else { return Vec::new() };
+    let Some((first, _)) = entry.xattrs.first() else { return Vec::new() };
     match at.open_directory() {
-        Ok(directory) => extended::give(directory, &entry.extended, owners),
+        Ok(directory) => extended::give(directory, &entry.xattrs, owners),
         Err(errno) => vec![(first, errno)],
     }
 }
@@ -133,14 +133,19 @@ impl<R: Read> Unpacking<'_, R> {
         let stopped = |error: StreamError| Stopped(error.to_string());
         while let Some(member) = self.stream.next().map_err(stopped)? {
             match member {
-                Member::Entry(entry) => self.member(&entry)?,
-                Member::Unknown(path, what) => {
-                    let path = String::from_utf8_lossy(&path).into_owned();
-                    self.problem(format!("make {path}: it is {what}"));
+                Member::Entry(entry) if entry.sparse.is_some() => {
+                    self.left_out(&entry.path, "a sparse file in GNU's way");
                 }
+                Member::Entry(entry) => self.member(&entry)?,
+                Member::Unknown(path, what) => self.left_out(&path, what),
             }
         }
         self.stream.drain().map_err(stopped)
+    }
+
+    fn left_out(&mut self, path: &[u8], what: &str) {
+        let path = String::from_utf8_lossy(path);
+        self.problem(format!("make {path}: it is {what}"));
     }
 
     fn member(&mut self, entry: &Entry) -> Result<(), Stopped> {
@@ -204,7 +209,7 @@ impl<R: Read> Unpacking<'_, R> {
                 let (mut refused, owners) = (Vec::new(), self.owners);
                 let finish = |file: BorrowedFd<'_>| {
                     attributes.give_file(file, |given| {
-                        refused = extended::give(file, &entry.extended, given.limits(owners));
+                        refused = extended::give(file, &entry.xattrs, given.limits(owners));
                     })
                 };
                 let made = at.file(&mut self.stream, &mut self.buffer, finish);

@@ -11,7 +11,7 @@ use std::{
 use anyhow::anyhow;
 use tonic::Code;
 
-use super::show::human::printable;
+use super::{show::human::printable, stop::Stopped};
 use crate::client::ClientError;
 
 /// The agent's answer is no: there is no such exec, or its state forbids what was asked for.
@@ -70,6 +70,7 @@ pub(super) fn asking(what: impl fmt::Display) -> impl FnOnce(ClientError) -> any
         | ClientError::Token(_)
         | ClientError::Dropped { .. }
         | ClientError::NoControl
+        | ClientError::NoImages
         | ClientError::Protocol(_)
         | ClientError::Source(_) => error.into(),
     }
@@ -89,6 +90,10 @@ pub(super) fn starting(error: &ClientError) -> anyhow::Error {
 pub fn told(error: &anyhow::Error) -> u8 {
     if error.is::<NoReader>() {
         return EXIT_NO_READER;
+    }
+    // Who stopped us knows it.
+    if let Some(Stopped(code)) = error.downcast_ref() {
+        return *code;
     }
     // The agent may repeat what a command of the container made up.
     // Who closed our standard error does not want to read it.

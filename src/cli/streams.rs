@@ -121,7 +121,7 @@ pub(super) fn read_all(mut from: File, pieces: &mpsc::Sender<Bytes>) {
 
 /// Waits where the descriptor is non-blocking (others share its flags) or the call was
 /// interrupted; any other error stays one.
-fn pass(error: &io::Error, file: &File, until: PollFlags) -> io::Result<()> {
+pub(super) fn pass(error: &io::Error, file: &File, until: PollFlags) -> io::Result<()> {
     match error.kind() {
         io::ErrorKind::Interrupted => Ok(()),
         io::ErrorKind::WouldBlock => {

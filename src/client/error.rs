@@ -47,6 +47,8 @@ pub enum ClientError {
     },
     /// The call needs `doorward.v1.Control`, and the agent is one without it.
     NoControl,
+    /// The call needs `doorward.v1.Images`, and the agent is one without it.
+    NoImages,
     /// The agent answered with what no agent should.
     Protocol(String),
     /// The source of an upload failed.
@@ -81,6 +83,10 @@ impl fmt::Display for ClientError {
                 "use doorward.v1.Control: the server has no such service, it is another TaskCommandRouter \
                  or an old Doorward",
             ),
+            Self::NoImages => f.write_str(
+                "use doorward.v1.Images: the server has no such service, it is another TaskCommandRouter or a \
+                 Doorward without images",
+            ),
             Self::Protocol(what) => write!(f, "understand the agent: {what}"),
             Self::Source(error) => write!(f, "read the input: {error}"),
         }
@@ -96,7 +102,7 @@ impl From<ClientError> for io::Error {
         let kind = match &error {
             ClientError::Deadline => ErrorKind::TimedOut,
             ClientError::Connect { .. } | ClientError::Lost { .. } => ErrorKind::ConnectionAborted,
-            ClientError::NoControl => ErrorKind::Unsupported,
+            ClientError::NoControl | ClientError::NoImages => ErrorKind::Unsupported,
             ClientError::Protocol(_) => ErrorKind::InvalidData,
             ClientError::Source(error) => error.kind(),
             ClientError::Refused(status) => match status.code() {

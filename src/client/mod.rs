@@ -14,9 +14,10 @@
 //! | bound all of that in time | [`Client::with_deadline`], [`Client::with_patience`] |
 //! | signal it, resize its terminal, end it, list all | [`Client::signal`], [`Client::resize`], [`Client::cancel`], [`Client::list`] |
 //! | everything else that a Doorward agent can do | [`Client::control`] |
+//! | keep directories as images, mount, move and check them | [`Client::images`] |
 //!
-//! The last two lines need `doorward.v1.Control`; against a server that has only
-//! `TaskCommandRouter` they are [`ClientError::NoControl`].
+//! The last three lines need `doorward.v1.Control` and `doorward.v1.Images`; against a server that has only
+//! `TaskCommandRouter` they are [`ClientError::NoControl`] and [`ClientError::NoImages`].
 //!
 //! ```no_run
 //! use doorward::{client::{Client, Command, Options}, core::ids::Stream};
@@ -43,6 +44,7 @@ mod command;
 mod control;
 mod error;
 mod gather;
+mod images;
 mod later;
 mod link;
 mod options;
@@ -61,6 +63,7 @@ pub use calls::Client;
 pub use command::{Command, Output, Terminal, random_id};
 pub use control::Control;
 pub use error::ClientError;
+pub use images::Images;
 pub use options::{Identity, Options, Token, TokenSource};
 pub use orders::Target;
 pub use output::{OutputEnd, OutputReader};

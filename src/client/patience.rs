@@ -1,8 +1,8 @@
-//! Breaks, for callers who open a stream of Control themselves and go on with it.
+//! Breaks, for callers who open a stream of Control or Images themselves and go on with it.
 
 use tonic::Status;
 
-use super::{Client, ClientError, Control, retry::Retry};
+use super::{Client, ClientError, Control, Images, retry::Retry};
 
 /// When to open a broken stream again, and when to give up: the same pauses and the same patience as the
 /// library's own calls have.
@@ -29,6 +29,13 @@ impl Patience {
 }
 
 impl Control {
+    /// Patience with one stream.
+    pub fn patience(&self) -> Patience {
+        Patience::new(self.client.clone())
+    }
+}
+
+impl Images {
     /// Patience with one stream.
     pub fn patience(&self) -> Patience {
         Patience::new(self.client.clone())

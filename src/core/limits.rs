@@ -1,9 +1,13 @@
 //! Every bound of the agent in one place: buffers, queues, tables, names and waits.
 //!
-//! Each constant says its unit and why it has its value. A bound that an operator can change has
+//! Those of images fill a file of their own. Each constant says its unit and why it has its value. A bound that an operator can change has
 //! its default here and its flag in `agent::config`.
 
+mod image;
+
 use std::time::Duration;
+
+pub use self::image::*;
 
 /// One kibibyte, in bytes.
 pub const KIB: u64 = 1 << 10;
@@ -304,16 +308,34 @@ pub const CLIENT_UNACCEPTED_BYTES_MAX: usize = 256 << 10;
 pub const CLIENT_EVENTS_MAX: usize = 4;
 /// Signals that an attached client has not sent yet; more are refused.
 pub const CLIENT_SIGNALS_MAX: usize = 64;
+/// Bytes of an archive in one message of the client library: a quarter of the window that the agent gives
+/// a stream at least, so that one is under way while another one is read.
+pub const CLIENT_ARCHIVE_BYTES: usize = 256 << 10;
+/// Pieces of an archive that wait for the connection, or for whoever writes them: 1 MiB.
+pub const CLIENT_ARCHIVE_PIECES: usize = 4;
+/// How often the command line asks again for work whose connection broke although something had arrived: a
+/// failure that comes back each time must come to an end.
+pub const CLIENT_BREAKS_MAX: u32 = 16;
+
+/// Least and …
+pub const IMAGE_KEY_BYTES_MIN: usize = 16;
+/// … largest length of the key that an image is sealed with, in bytes.
+pub const IMAGE_KEY_BYTES_MAX: usize = 512;
+/// Longest tag of an image, in bytes: as registries have it.
+pub const IMAGE_TAG_BYTES_MAX: usize = 128;
 
 /// Levels of directories in one copy: each has a descriptor, of which there are often 1024.
 pub const ARCHIVE_DEPTH_MAX: usize = 256;
-/// Longest name or record of an archive that describes another member, in bytes: paths have 4 KiB,
+/// Bytes in an archive that describe one other member, its names and records: paths have 4 KiB,
 /// extended attributes 64 KiB.
 pub const ARCHIVE_ATTACHED_BYTES_MAX: usize = 1 << 20;
 /// Value of one extended attribute, in bytes: as much as Linux lets any have …
 pub const ARCHIVE_XATTR_BYTES_MAX: usize = 64 << 10;
 /// … and all of one file's in a copy, with their names. They travel in one record.
 pub const ARCHIVE_XATTRS_BYTES_MAX: usize = 256 << 10;
+/// Pieces of data of one file with holes, each of 16 bytes while it is read; a file with more of them is
+/// refused. Tools that find holes look at blocks of 4 KiB, and no file is known with a tenth of that.
+pub const ARCHIVE_EXTENTS_MAX: usize = 1 << 18;
 /// Files with several names that are known as such in one copy; beyond them, each name becomes a file.
 pub const ARCHIVE_LINKS_MAX: usize = 1 << 20;
 /// Directories that wait for their mode and time until what is in them is made; beyond them, they get
@@ -336,34 +358,6 @@ pub const ARCHIVE_GREETING: Duration = Duration::from_secs(30);
 /// How long a copy's tool may take to clean up after its input ended.
 pub const ARCHIVE_END: Duration = Duration::from_secs(2);
 
-/// Longest image id after its `im-`, in bytes: ours have 22.
-pub const IMAGE_ID_BYTES_MAX: usize = 64;
-/// Longest tag, in bytes: what registries take.
-pub const TAG_BYTES_MAX: usize = 128;
-/// Longest host name and port of a registry, in bytes: a DNS name has at most 253.
-pub const REGISTRY_BYTES_MAX: usize = 260;
-/// Longest repository in a registry, in bytes: what registries take.
-pub const REPOSITORY_BYTES_MAX: usize = 255;
-/// How long an image of which nobody said how long is kept after its last use.
-pub const IMAGE_RENEWED: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Longest time to live that is not for ever: a thousand years, which every arithmetic of ours bears.
-pub const IMAGE_TTL_MAX: Duration = Duration::from_secs(1000 * 365 * 24 * 3600);
-
-/// Largest manifest, index or configuration of an image that is read, in bytes: what registries take
-/// of a manifest. It is held in memory.
-pub const MANIFEST_BYTES_MAX: u64 = 4 * MIB;
-/// Layers of one image: Docker's limit is 127, overlayfs's 500.
-pub const IMAGE_LAYERS_MAX: usize = 512;
-
-/// Images of one store: each change rewrites the index, some 300 bytes an image.
-pub const IMAGES_MAX: usize = 10_000;
-/// Largest `index.json` that is read, in bytes: [`IMAGES_MAX`] images with tags, and others' entries.
-pub const INDEX_BYTES_MAX: u64 = 16 * MIB;
-/// Largest record of an image that is read, in bytes: a line for each of [`IMAGE_LAYERS_MAX`] layers.
-pub const RECORD_BYTES_MAX: u64 = 256 * KIB;
-/// What the images of a store may take, in bytes, before the least recently used ones go.
-pub const IMAGE_STORE_BYTES: u64 = 64 * GIB;
-
 /// Largest file that the file API of public clients reads or writes, in bytes: theirs, by contract.
 pub const FILE_BYTES_MAX: u64 = 5 * GIB;
 /// How long the file tool waits for the next byte of a file before it takes the client for gone: public
@@ -380,6 +374,35 @@ pub const WATCH_READ_BYTES: usize = 64 << 10;
 /// How long the first half of a rename waits for the second one. The kernel queues both within one
 /// call.
 pub const WATCH_RENAME: Duration = Duration::from_millis(10);
+
+/// Largest table of mounts that is looked at, in bytes: twenty thousand of them, more than a machine
+/// full of containers has.
+pub const MOUNT_TABLE_BYTES_MAX: usize = 4 << 20;
+/// Images mounted at once by one agent: each has a tree on disk, and a bad path is compared with all.
+pub const MOUNTS_MAX: usize = 256;
+/// Longest path that an image is mounted at, in bytes, as the kernel's (PATH_MAX without its NUL).
+pub const MOUNT_PATH_BYTES_MAX: usize = 4095;
+/// Longest key of an image that is mounted, in bytes: references with a digest have less.
+pub const MOUNT_KEY_BYTES_MAX: usize = 512;
+/// Largest record of one mount, in bytes: three paths, escaped, and as many as were made on the way.
+pub const MOUNT_RECORD_BYTES_MAX: u64 = MIB;
+/// Processes that are named when they work in a directory that an image comes to hide.
+pub const MOUNT_NAMED_MAX: usize = 16;
+/// Levels of directories in a tree that is cloned, moved or removed: each has descriptors.
+pub const TREE_DEPTH_MAX: usize = 256;
+/// Largest list of a tree's directories and their times that is kept while its entries are elsewhere,
+/// in bytes: a million directories.
+pub const TREE_TIMES_BYTES_MAX: u64 = 256 * MIB;
+/// Largest value and largest list of extended attributes, in bytes (xattr(7)).
+pub const XATTR_BYTES_MAX: usize = 64 << 10;
+/// Names of one directory that are read before what they name is dealt with.
+pub const TREE_NAMES_MAX: usize = 4096;
+/// Looks at a directory whose entries are moved before what is made there meanwhile stays.
+pub const TREE_ROUNDS_MAX: usize = 16;
+/// Files with several names that are known as such in one clone; beyond them, each name becomes a file.
+pub const CLONE_LINKS_MAX: usize = 1 << 17;
+/// Bytes that are copied at once where the kernel does not copy by itself.
+pub const CLONE_BUFFER_BYTES: usize = 256 << 10;
 
 /// Longest unfinished control sequence of an output that is repeated after something else was written
 /// in between, in bytes: longer ones are titles and pictures.

@@ -16,6 +16,7 @@ pub mod inbox;
 pub mod life;
 pub mod limits;
 pub mod modes;
+pub mod mounts;
 pub mod outcome;
 pub mod passwd;
 pub mod registry;

@@ -4,7 +4,7 @@
 //! /sys/fs/cgroup is read-only in most containers. Each fallback is chosen here, so that the rest
 //! asks instead of trying; and `DOORWARD_DISABLE` forces each one, so that tests take every way.
 
-use std::{fmt, os::fd::AsFd, ptr};
+use std::{fmt, os::fd::AsFd, path::Path, ptr};
 
 use rustix::{
     fs::{CWD, MemfdFlags, Mode, OFlags, ResolveFlags},
@@ -12,7 +12,7 @@ use rustix::{
     process::{PidfdFlags, Signal, WaitId, WaitIdOptions},
 };
 
-use super::cgroup;
+use super::{cgroup, mount};
 
 /// What the kernel offers, and why something is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,10 @@ pub struct Features {
     pub close_range: Feature,
     /// openat2(2) with RESOLVE_BENEATH.
     pub openat2: Feature,
+    /// The right to show directories elsewhere (mount(2)), and to take that away.
+    pub mount: Feature,
+    /// Overlay file systems. Whether one can keep its changes in a certain directory is found out there.
+    pub overlay: Feature,
 }
 
 /// One thing that a kernel may offer.
@@ -56,7 +60,7 @@ impl Features {
             }
         }
         let probes: [fn() -> Feature; NAMES.len()] =
-            [clone3, pidfd, cgroup::probe, memfd, close_range, openat2];
+            [clone3, pidfd, cgroup::probe, memfd, close_range, openat2, mount, overlay];
         for ((feature, probe), wanted) in features.each_mut().into_iter().zip(probes).zip(wanted) {
             if wanted {
                 *feature = probe();
@@ -75,6 +79,8 @@ impl Features {
             memfd: missing(),
             close_range: missing(),
             openat2: missing(),
+            mount: missing(),
+            overlay: missing(),
         }
     }
 
@@ -87,6 +93,8 @@ impl Features {
             &self.memfd,
             &self.close_range,
             &self.openat2,
+            &self.mount,
+            &self.overlay,
         ];
         NAMES.into_iter().zip(all)
     }
@@ -99,6 +107,8 @@ impl Features {
             &mut self.memfd,
             &mut self.close_range,
             &mut self.openat2,
+            &mut self.mount,
+            &mut self.overlay,
         ]
     }
 }
@@ -138,7 +148,8 @@ impl fmt::Display for UnknownFeature {
 
 impl std::error::Error for UnknownFeature {}
 
-const NAMES: [&str; 6] = ["clone3", "pidfd", "cgroup", "memfd", "close_range", "openat2"];
+const NAMES: [&str; 8] =
+    ["clone3", "pidfd", "cgroup", "memfd", "close_range", "openat2", "mount", "overlay"];
 
 fn clone3() -> Feature {
     // SAFETY: a size of 0 is refused with EINVAL before the (null) arguments are looked at; no
@@ -189,6 +200,23 @@ fn memfd() -> Feature {
 fn openat2() -> Feature {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     Feature::of(rustix::fs::openat2(CWD, c".", flags, Mode::empty(), ResolveFlags::BENEATH))
+}
+
+fn mount() -> Feature {
+    anywhere(mount::try_bind)
+}
+
+fn overlay() -> Feature {
+    anywhere(mount::try_overlay_in_memory)
+}
+
+/// Tries in the first directory for passing things that lets us.
+fn anywhere(trial: impl Fn(&Path) -> Feature) -> Feature {
+    let places = [std::env::temp_dir(), "/run".into(), "/dev/shm".into()];
+    let tried = places.map(|place| trial(&place));
+    let found = tried.iter().find(|feature| feature.is_there()).cloned();
+    let [first, ..] = tried;
+    found.unwrap_or(first)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod features;
 pub mod label;
 #[allow(unsafe_code)]
 pub mod memory;
+pub mod mount;
 #[allow(unsafe_code)]
 pub mod proc;
 pub mod pty;

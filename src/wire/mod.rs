@@ -24,7 +24,7 @@ pub mod modal {
 /// The generated modules of our own packages.
 #[allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::all)]
 pub mod doorward {
-    /// The Control service and its messages.
+    /// The services Control and Images, and their messages.
     pub mod v1 {
         tonic::include_proto!("doorward.v1");
     }

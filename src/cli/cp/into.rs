@@ -11,12 +11,12 @@ use tokio::sync::oneshot;
 
 use super::{
     forms::Input,
-    progress::Progress,
     tool::{Lines, Tool},
     window::Window,
 };
 use crate::{
     archive::{Packing, Pieces, Tally, pack},
+    cli::progress::Progress,
     client::ClientError,
     core::limits::CHUNK_BYTES,
 };

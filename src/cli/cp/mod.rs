@@ -8,13 +8,13 @@
 mod forms;
 mod into;
 mod out;
-mod progress;
 mod tool;
+mod watch;
 mod window;
 
 use std::{
     ffi::OsString,
-    io::{self, stdin, stdout},
+    io::{stdin, stdout},
     path::PathBuf,
     pin::{Pin, pin},
 };
@@ -22,15 +22,18 @@ use std::{
 use anyhow::bail;
 use clap::Args;
 use rustix::termios::isatty;
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
     forms::{Form, Input, Output},
     out::To,
-    progress::{Line, Progress},
     tool::{Ending, InContainer, Lines, Tool},
+    watch::{FILES, failed_there},
 };
-use super::connect::Connection;
+use super::{
+    connect::Connection,
+    progress::{Line, Progress},
+    stop::{Stopped, stopped},
+};
 use crate::{
     archive::{
         Destination, Devices, Layout, Links, Owners, Packing, Source, Tally, Unpack, to_argument,
@@ -92,7 +95,7 @@ pub async fn run(args: CpArgs) -> anyhow::Result<u8> {
                 return Ok(*code);
             }
             match error.downcast_ref() {
-                Some(InContainer(reason)) => progress.failed_there(reason),
+                Some(InContainer(reason)) => failed_there(&progress, reason),
                 None => progress.say(&format!("failed to {error:#}")),
             }
             Ok(EXIT_INCOMPLETE)
@@ -108,7 +111,7 @@ enum Copy {
 
 impl CpArgs {
     fn progress(&self) -> Progress {
-        Progress::new(if self.quiet { Line::Never } else { Line::OnTerminals })
+        Progress::new(if self.quiet { Line::Never } else { Line::OnTerminals }, FILES)
     }
 
     /// Looks whether the copy can begin, as far as that is seen from here.
@@ -191,24 +194,4 @@ impl Copy {
             Self::Out { to, .. } => out::copy(tool, lines, to, progress, stop).await,
         }
     }
-}
-
-/// Somebody wants us to end, with this exit code.
-#[derive(Debug, thiserror::Error)]
-#[error("stopped")]
-struct Stopped(u8);
-
-/// Listens from this moment on for signals that mean: end.
-fn stopped() -> io::Result<impl Future<Output = Stopped>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    // 128 and the signal, as a shell has it.
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => Stopped(128 + 2),
-            _ = terminate.recv() => Stopped(128 + 15),
-            _ = hang_up.recv() => Stopped(128 + 1),
-        }
-    })
 }

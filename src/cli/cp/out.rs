@@ -19,13 +19,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{
-    Stopped,
-    progress::Progress,
-    tool::{InContainer, Lines, Tool},
-};
+use super::tool::{InContainer, Lines, Tool};
 use crate::{
     archive::{Tally, Unpack, unpack},
+    cli::{progress::Progress, stop::Stopped},
     client::ClientError,
     core::{
         ids::Stream,

@@ -6,9 +6,10 @@ use anyhow::{anyhow, bail};
 use bytes::BytesMut;
 use tokio::time::timeout;
 
-use super::progress::Progress;
+use super::watch::failed_there;
 use crate::{
     archive::{GREETING, Report, Tally},
+    cli::progress::Progress,
     client::{Client, ClientError, Command, OutputReader, random_id},
     core::{
         ids::Stream,
@@ -77,7 +78,7 @@ impl Tool {
         while let Some(line) = lines.next().await.map_err(|error| anyhow!("{error}"))? {
             match serde_json::from_str(&line) {
                 Ok(Report::Read(offset)) => read(offset),
-                Ok(Report::Problem(text)) => progress.failed_there(&text),
+                Ok(Report::Problem(text)) => failed_there(progress, &text),
                 Ok(Report::Notice(text)) => progress.notice(&format!("in the container: {text}")),
                 Ok(Report::Fatal(reason)) => bail!(InContainer(reason)),
                 Ok(Report::Done(tally)) => return Ok(tally),

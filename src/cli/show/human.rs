@@ -88,6 +88,17 @@ pub(in crate::cli) fn printable(text: &str) -> String {
     })
 }
 
+/// A path of the container, which may be any bytes, made harmless in the same way.
+pub(in crate::cli) fn path(bytes: &[u8]) -> String {
+    bytes.utf8_chunks().fold(String::new(), |mut safe, chunk| {
+        safe += &printable(chunk.valid());
+        for byte in chunk.invalid() {
+            write!(safe, "\\x{byte:02x}").expect("a string takes everything");
+        }
+        safe
+    })
+}
+
 /// Whether a terminal shows this character as itself, and nothing else happens.
 fn harmless(c: char) -> bool {
     match c {
@@ -209,6 +220,12 @@ mod tests {
         let at = |seconds| Timestamp { seconds, nanos: 0 };
         assert_eq!(since(&at(97), now), Some(Duration::from_secs(3)));
         assert_eq!(since(&at(200), now), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn paths_are_any_bytes() {
+        assert_eq!(path(b"/a b/\xc3\xa4"), "/a b/\u{e4}");
+        assert_eq!(path(b"/\xff\xc3(\x1b[2J"), r"/\xff\xc3(\u{1b}[2J");
     }
 
     #[test]

@@ -140,6 +140,10 @@ fn chosen(name: &str, feature: &Feature, ground: &Ground) -> &'static str {
         ("close_range", Feature::Missing(_)) => "descriptors close on exec",
         ("openat2", Feature::Have) => "the kernel resolves paths beneath a directory",
         ("openat2", Feature::Missing(_)) => "paths are resolved one component at a time",
+        ("mount", Feature::Have) => "images are mounted",
+        ("mount", Feature::Missing(_)) => "images are moved into place",
+        ("overlay", Feature::Have) => "mounted images share what is not changed",
+        ("overlay", Feature::Missing(_)) => "mounted images are copies",
         (_, Feature::Have) => "used",
         (_, Feature::Missing(_)) => "done without",
     }

@@ -1,0 +1,8 @@
+//! Mounts of real trees, by every way that this machine allows. What needs the right to mount happens in a
+//! mount namespace of the test's own thread.
+
+mod behaviour;
+mod killed;
+pub(super) mod places;
+mod views;
+pub(super) mod world;
