@@ -9,7 +9,8 @@ COPY benches benches
 # A named target keeps build scripts and proc macros, which cannot be static, out of the flags.
 RUN set -e; \
     target="$(rustc -vV | sed -n 's/^host: //p')"; \
-    RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --profile dist --target "$target"; \
+    RUSTFLAGS='-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs' \
+    cargo build --locked --profile dist --target "$target"; \
     cp "target/$target/dist/doorward" /doorward
 
 FROM scratch

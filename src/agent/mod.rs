@@ -3,6 +3,7 @@
 
 pub mod config;
 mod entrypoint;
+mod images;
 pub mod log;
 mod process;
 mod ready;
@@ -29,6 +30,7 @@ use crate::{
     doors::{
         control::{About, Control},
         health::Health,
+        images::{Engines, Images, OnDemand},
         listen::Listener,
         route::Router,
         serve::Server,
@@ -82,6 +84,7 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 pub struct Agent {
     config: Config,
     engine: Arc<Engine>,
+    images: OnDemand,
     store: Arc<Store>,
     listeners: Vec<Listener>,
     router: Router,
@@ -117,17 +120,33 @@ impl Agent {
             listeners.push(bound.map_err(|error| StartupError(error.to_string()))?);
         }
         let engine = engine(&config, ground, store.clone(), work)?;
+        let images = images::on_demand(&config, &engine.ground().features, engine.work());
+        let begun = images::begin(&config, &images).await;
+        begun.map_err(|error| fail("open --image-store", &error))?;
         let entrypoint = entrypoint::start(&engine, config.entrypoint.as_ref())
             .map_err(|error| StartupError(error.to_string()))?;
         let (ready, readiness) = watch::channel(None);
         let seen = entrypoint.clone().map_or(Entrypoint::None, Entrypoint::Command);
-        let door =
-            TaskCommandRouter::new(engine.clone(), config.task_id.as_deref(), seen, readiness);
+        let engines = Engines { execs: engine.clone(), images: images.clone() };
+        let task = config.task_id.as_deref();
+        let door = TaskCommandRouter::new(engines.clone(), task, seen, readiness);
         let about = about(&config, &listeners)?;
-        let control = Control::new(engine.clone(), config.task_id.as_deref(), about);
-        let (router, health) = Router::new(door, control).await;
+        let control = Control::new(engines.clone(), task, about);
+        let image_door = Images::new(engines, task);
+        let (router, health) = Router::new(door, control, image_door).await;
         let everything = Arc::new(everything);
-        Ok(Self { config, engine, store, listeners, router, health, entrypoint, ready, everything })
+        Ok(Self {
+            config,
+            engine,
+            images,
+            store,
+            listeners,
+            router,
+            health,
+            entrypoint,
+            ready,
+            everything,
+        })
     }
 
     /// Where it listens, with the ports that the kernel chose.
@@ -160,6 +179,9 @@ impl Agent {
         let code = shutdown::await_end(&ending, main, stop).await;
         self.engine.leave();
         drop(leave);
+        if let Some(images) = self.images.opened() {
+            images.close(images::END).await;
+        }
         // It ends in time by itself; an error would be a panic that was reported.
         let _ = serving.await;
         if let Some(groups) = &self.engine.ground().groups {
@@ -235,6 +257,7 @@ fn about(config: &Config, listeners: &[Listener]) -> Result<About, StartupError>
         ("spool-memory-max", config.spool.memory_max),
         ("linger-quiet", millis(config.linger_quiet)),
         ("linger-max", millis(config.linger_max)),
+        ("image-store-max", config.images.store_max),
         ("grace", millis(config.grace)),
         ("drain", millis(config.drain)),
         ("max-live-execs", pieces(config.max_live_execs)),

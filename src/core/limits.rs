@@ -176,6 +176,18 @@ pub const TOMBSTONES_KEPT: usize = 100_000;
 /// second for a whole day; dropping a young one is logged.
 pub const TOMBSTONES_MAX: usize = 1 << 20;
 
+/// Messages about work on an image that are ready before its caller takes them.
+pub const IMAGE_MESSAGES_AHEAD: usize = 4;
+/// Notices about work on an image that wait for its caller, who may never read: beyond them there is the log.
+pub const IMAGE_NOTICES_MAX: usize = 64;
+/// Largest piece of an archive that is imported, in bytes …
+pub const IMPORT_PIECE_BYTES_MAX: usize = 1 << 20;
+/// … and the largest message about images, with what is around such a piece …
+pub const IMAGE_REQUEST_BYTES_MAX: usize = IMPORT_PIECE_BYTES_MAX + (64 << 10);
+/// … and how many pieces wait to be taken in, of each import.
+pub const IMPORT_PIECES_AHEAD: usize = 2;
+/// Warnings for its user that one answer has: a client takes a few kilobytes of trailers.
+pub const WARNINGS_MAX: usize = 4;
 /// Largest request message, in bytes: the public Go and JavaScript clients send up to this.
 pub const REQUEST_BYTES_MAX: usize = 100 << 20;
 /// Bytes of requests in flight, over all connections.
@@ -317,10 +329,6 @@ pub const CLIENT_ARCHIVE_PIECES: usize = 4;
 /// failure that comes back each time must come to an end.
 pub const CLIENT_BREAKS_MAX: u32 = 16;
 
-/// Least and …
-pub const IMAGE_KEY_BYTES_MIN: usize = 16;
-/// … largest length of the key that an image is sealed with, in bytes.
-pub const IMAGE_KEY_BYTES_MAX: usize = 512;
 /// Longest tag of an image, in bytes: as registries have it.
 pub const IMAGE_TAG_BYTES_MAX: usize = 128;
 
@@ -423,7 +431,7 @@ pub const UNWATCHED_PAUSE: Duration = Duration::from_millis(10);
 /// the refusal finds the exit status.
 pub const EPIPE_EXIT_WAIT: Duration = Duration::from_millis(500);
 /// Blocking threads of all kinds; each kind has its own share below.
-pub const BLOCKING_THREADS_MAX: usize = 24;
+pub const BLOCKING_THREADS_MAX: usize = 32;
 /// Programs being started at once: one stuck in a dead mount holds one of them.
 pub const SPAWNS_AT_ONCE: usize = 8;
 /// Pumps of busy streams running at once.
@@ -434,6 +442,9 @@ pub const FILE_JOBS_AT_ONCE: usize = 6;
 pub const SCANS_AT_ONCE: usize = 4;
 /// Screens that take in output at once: none has to be there within a millisecond.
 pub const SCREENS_AT_ONCE: usize = 2;
+/// Jobs of images at once: a mount may wait for another one at the same path, and an archive for its
+/// client, and others go on.
+pub const IMAGE_JOBS_AT_ONCE: usize = 8;
 /// How much of a process's environment is searched for the cookie, in bytes: more than the
 /// kernel lets a program be started with under the usual stack limit of 8 MiB (a quarter of it).
 pub const ENVIRON_BYTES_MAX: usize = 2 << 20;
@@ -459,6 +470,7 @@ pub const SWEEP_SCANS_MAX: usize = 256;
 /// busy machine they always do.
 pub const SWEEP_BARREN_SCANS_MAX: usize = 16;
 
+const _: () = assert!(IMAGE_STREAMS_AT_ONCE + 4 <= IMAGE_JOBS_AT_ONCE);
 const _: () = assert!(CHUNK_BYTES <= TAIL_BYTES_MAX);
 const _: () = assert!(4 * ARCHIVE_REPORT_BYTES <= ARCHIVE_WINDOW_BYTES);
 const _: () = assert!(2 * ARCHIVE_XATTRS_BYTES_MAX <= ARCHIVE_ATTACHED_BYTES_MAX);
@@ -468,6 +480,11 @@ const _: () = assert!(SCREEN_CELLS_MAX * SCREEN_CELL_BYTES <= SCREENS_BYTES_MAX 
 const _: () = assert!(UNSENT_BYTES_EACH <= CHUNK_BYTES);
 const _: () = assert!(TOMBSTONES_KEPT <= TOMBSTONES_MAX);
 const _: () = assert!(
-    SPAWNS_AT_ONCE + PUMPS_AT_ONCE + FILE_JOBS_AT_ONCE + SCANS_AT_ONCE + SCREENS_AT_ONCE
+    SPAWNS_AT_ONCE
+        + PUMPS_AT_ONCE
+        + FILE_JOBS_AT_ONCE
+        + SCANS_AT_ONCE
+        + SCREENS_AT_ONCE
+        + IMAGE_JOBS_AT_ONCE
         <= BLOCKING_THREADS_MAX
 );

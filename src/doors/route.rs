@@ -13,8 +13,8 @@ use tonic::body::Body;
 use tower_service::Service;
 
 use super::{
-    control::Control, health::Health, reflect, status::status,
-    task_command_router::TaskCommandRouter,
+    control::Control, health::Health, images::Images, reflect, status::status,
+    task_command_router::TaskCommandRouter, warnings,
 };
 use crate::core::failure::Kind;
 
@@ -51,20 +51,26 @@ where
 }
 
 impl Router {
-    /// Routes to `door`, `control`, health and reflection. The handle changes what health says.
-    pub async fn new(door: TaskCommandRouter, control: Control) -> (Self, Health) {
+    /// Routes to `door`, `control`, `images`, health and reflection. The handle changes what health says.
+    pub async fn new(door: TaskCommandRouter, control: Control, images: Images) -> (Self, Health) {
         let (health, health_service) = super::health::service().await;
-        let services: [(&'static str, Boxed); 5] = [
-            ("/modal.task_command_router.TaskCommandRouter/", Box::new(door.service())),
+        let services: Vec<(&'static str, Boxed)> = vec![
+            (DOOR, Box::new(door.service())),
             ("/doorward.v1.Control/", Box::new(control.service())),
+            #[cfg(feature = "images")]
+            ("/doorward.v1.Images/", Box::new(images.service())),
             (HEALTH, Box::new(health_service)),
             ("/grpc.reflection.v1.ServerReflection/", Box::new(reflect::v1())),
             ("/grpc.reflection.v1alpha.ServerReflection/", Box::new(reflect::v1alpha())),
         ];
-        (Self { door, control, services: Arc::new(services) }, health)
+        #[cfg(not(feature = "images"))]
+        drop(images);
+        (Self { door, control, services: services.into() }, health)
     }
 }
 
+/// Where public clients go.
+const DOOR: &str = "/modal.task_command_router.TaskCommandRouter/";
 /// Where health checks go; they need no authentication.
 pub const HEALTH: &str = "/grpc.health.v1.Health/";
 const READ_EXEC: &str = "/modal.task_command_router.TaskCommandRouter/TaskExecStdioRead";
@@ -100,6 +106,10 @@ impl Service<Request<Body>> for Router {
             return Box::pin(async move { Ok(control.sit(request, &unsent).await) });
         }
         match self.services.iter().find(|(prefix, _)| path.starts_with(prefix)) {
+            Some((DOOR, service)) => {
+                let answer = service.call(request);
+                Box::pin(async move { answer.await.map(warnings::trail) })
+            }
             Some((_, service)) => service.call(request),
             None => {
                 let text = format!("no service answers at {path}");

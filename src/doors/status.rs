@@ -17,6 +17,7 @@ use crate::{
         failure::Kind,
         limits::{RETRY_AFTER, STATUS_MESSAGE_BYTES_MAX},
     },
+    image::images::ImagesError,
     wire::{
         TYPE_URL_PREFIX,
         modal::client::{RpcRetryPolicy, RpcStatus},
@@ -62,6 +63,13 @@ pub fn status(kind: Kind, message: impl Display) -> Status {
         | Kind::Unbuilt
         | Kind::Internal => Status::new(code(kind), bounded(message)),
     }
+}
+
+/// The status for what went wrong with images. A store that is full says nothing of coming back: waiting
+/// does not empty it.
+pub fn images(error: ImagesError) -> Status {
+    let code = if error.damaged { Code::DataLoss } else { code(error.kind) };
+    Status::new(code, bounded(error.text))
 }
 
 /// RESOURCE_EXHAUSTED, with details that make public clients try again after `after`.

@@ -8,6 +8,7 @@
 //! its digest before anything is made of it.
 
 pub mod crypt;
+pub mod images;
 pub mod manifest;
 pub mod mounts;
 pub mod record;

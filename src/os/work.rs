@@ -14,7 +14,8 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::core::limits::{
-    FILE_JOBS_AT_ONCE, PUMPS_AT_ONCE, SCANS_AT_ONCE, SCREENS_AT_ONCE, SPAWNS_AT_ONCE,
+    FILE_JOBS_AT_ONCE, IMAGE_JOBS_AT_ONCE, PUMPS_AT_ONCE, SCANS_AT_ONCE, SCREENS_AT_ONCE,
+    SPAWNS_AT_ONCE,
 };
 
 /// A handle to the pool; clones share it.
@@ -27,6 +28,7 @@ struct Shares {
     files: Queue,
     scans: Queue,
     screens: Queue,
+    images: Queue,
 }
 
 /// What a piece of blocking work is for.
@@ -42,6 +44,9 @@ pub enum Share {
     Scan,
     /// Taking a terminal's output in.
     Screen,
+    /// Packing, unpacking and mounting images. One job may wait for another that runs, never for one
+    /// that has not begun.
+    Image,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -71,6 +76,7 @@ impl Work {
             files: Queue::new(FILE_JOBS_AT_ONCE),
             scans: Queue::new(SCANS_AT_ONCE),
             screens: Queue::new(SCREENS_AT_ONCE),
+            images: Queue::new(IMAGE_JOBS_AT_ONCE),
         }))
     }
 
@@ -124,6 +130,7 @@ impl Shares {
             Share::File => &self.files,
             Share::Scan => &self.scans,
             Share::Screen => &self.screens,
+            Share::Image => &self.images,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Every refusal of the exec calls, by its code and its words. None is a code that clients retry.
 
 use doorward::wire::modal::task_command_router::{
-    TaskExecPollRequest, TaskExecStartRequest, TaskExecStdioReadRequest, TaskExecWaitRequest,
-    TaskMountDirectoryRequest, TaskSnapshotFilesystemRequest,
+    TaskContainerListRequest, TaskExecPollRequest, TaskExecStartRequest, TaskExecStdioReadRequest,
+    TaskExecWaitRequest, TaskReloadVolumesRequest,
 };
 use tonic::Code;
 
@@ -110,12 +110,12 @@ async fn a_failed_start_is_an_outcome() {
 async fn what_other_parts_bring_says_that_it_is_not_built() {
     let agent = Agent::start().await;
     let door = agent.door().await;
-    let request = TaskMountDirectoryRequest { task_id: TASK.into(), ..Default::default() };
-    let answer = door.raw.clone().task_mount_directory(request).await;
-    refused("mount", answer, Code::Unimplemented, &["not built"]);
-    let request = TaskSnapshotFilesystemRequest { task_id: TASK.into(), ..Default::default() };
-    let answer = door.raw.clone().task_snapshot_filesystem(request).await;
-    refused("snapshot", answer, Code::Unimplemented, &["not built"]);
+    let request = TaskReloadVolumesRequest { task_id: TASK.into(), ..Default::default() };
+    let answer = door.raw.clone().task_reload_volumes(request).await;
+    refused("volumes", answer, Code::Unimplemented, &["not built"]);
+    let request = TaskContainerListRequest { task_id: TASK.into(), ..Default::default() };
+    let answer = door.raw.clone().task_container_list(request).await;
+    refused("containers", answer, Code::Unimplemented, &["not built"]);
 }
 
 #[tokio::test]

@@ -112,7 +112,7 @@ pub struct ServeArgs {
     #[arg(long, env = "DOORWARD_SECRETS_DIR", hide_env_values = true, value_name = "DIR")]
     pub secrets_dir: Option<OsString>,
 
-    /// Where output is kept. Not writable or a tmpfs: it is kept in memory, up to
+    /// Where output and images are kept. Not writable or a tmpfs: output is kept in memory, up to
     /// --spool-memory-max.
     #[arg(
         long,
@@ -122,6 +122,43 @@ pub struct ServeArgs {
         default_value = "/var/lib/doorward"
     )]
     pub state_dir: OsString,
+
+    /// Where images are kept: local (in the state directory), or layout:PATH, an OCI image layout that
+    /// several agents may share.
+    #[arg(
+        long,
+        env = "DOORWARD_IMAGE_STORE",
+        hide_env_values = true,
+        value_name = "STORE",
+        default_value = "local"
+    )]
+    pub image_store: String,
+
+    /// What images may take before those that were used longest ago are removed.
+    #[arg(
+        long,
+        env = "DOORWARD_IMAGE_STORE_MAX",
+        hide_env_values = true,
+        value_name = "SIZE",
+        default_value = "64GiB"
+    )]
+    pub image_store_max: String,
+
+    /// How images are compressed.
+    #[arg(
+        long,
+        env = "DOORWARD_IMAGE_COMPRESSION",
+        hide_env_values = true,
+        value_name = "zstd|gzip|none",
+        default_value = "zstd"
+    )]
+    pub image_compression: String,
+
+    /// Let callers name images in registries, oci://REGISTRY/REPOSITORY, which the agent then fetches.
+    #[arg(long, env = "DOORWARD_ALLOW_REMOTE_IMAGES", hide_env_values = true, value_name = "BOOL",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        default_value = "false")]
+    pub allow_remote_images: String,
 
     /// Working directory of commands that name none; default: the agent's own.
     #[arg(long, env = "DOORWARD_WORKDIR", hide_env_values = true, value_name = "DIR")]

@@ -6,11 +6,13 @@
 mod access;
 mod args;
 mod check;
+mod images;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 pub use self::args::ServeArgs;
 use self::check::{Check, given_path};
+pub use self::images::{ImageSettings, ImageStore, RemoteImages};
 use crate::{
     agent::log,
     core::hosts::HOSTS_FILE,
@@ -35,8 +37,10 @@ pub struct Config {
     pub tls: Option<Arc<tokio_rustls::rustls::ServerConfig>>,
     /// Where secrets are.
     pub secrets_dir: Option<PathBuf>,
-    /// Where output is kept.
+    /// Where output and images are kept.
     pub state_dir: PathBuf,
+    /// Images: where they are kept, and how.
+    pub images: ImageSettings,
     /// Working directory of commands that name none, absolute.
     pub workdir: Option<PathBuf>,
     /// User that commands run as, as written: NAME|UID[:GROUP|GID].
@@ -176,6 +180,7 @@ impl Config {
             task_id: check.given("--task-id", args.task_id.clone()),
             secrets_dir: given_path(&args.secrets_dir),
             state_dir: check.absolute("--state-dir", args.state_dir.clone()),
+            images: images::check(&mut check, &args),
             workdir: given_path(&args.workdir)
                 .map(|dir| check.absolute("--workdir", dir.into_os_string())),
             user: check.given("--user", args.user.clone()),

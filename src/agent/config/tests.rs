@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::{Args, Command, FromArgMatches};
 
 use super::*;
-use crate::core::limits;
+use crate::{core::limits, image::images::Packing};
 
 /// The flags as a shell would split them; variables are read too, as in the real program.
 fn parse(flags: &[&str]) -> ServeArgs {
@@ -49,6 +49,13 @@ fn defaults_are_those_of_the_limits() {
     assert_eq!(config.max_live_execs, limits::LIVE_EXECS);
     assert_eq!(config.remember_execs, limits::REMEMBER_EXECS);
     assert_eq!(config.remember_for, limits::REMEMBER_FOR);
+    let images = ImageSettings {
+        store: ImageStore::State,
+        store_max: limits::IMAGE_STORE_BYTES,
+        compression: Packing::Zstd,
+        remote: RemoteImages::Refused,
+    };
+    assert_eq!(config.images, images);
     assert!(config.entrypoint.is_none() && config.task_id.is_none() && config.tls.is_none());
     assert_eq!(config.notices, [""; 0]);
     assert!(Config::from_args(ServeArgs::defaults()).is_ok());
@@ -68,6 +75,10 @@ fn all_mistakes_come_at_once() {
             "--log=loud",
             "--log-format=xml",
             "--state-dir=here",
+            "--image-store=here",
+            "--image-store-max=0",
+            "--image-compression=xz",
+            "--allow-remote-images=maybe",
             "--allow-uid=root",
             "--entrypoint-stdin=tty",
         ],
@@ -75,6 +86,10 @@ fn all_mistakes_come_at_once() {
             "--listen",
             "--allow-uid",
             "--state-dir",
+            "--image-store",
+            "--image-store-max",
+            "--image-compression",
+            "--allow-remote-images",
             "--spool-stream-max",
             "--spool-full",
             "--grace",
@@ -86,6 +101,21 @@ fn all_mistakes_come_at_once() {
             "--log",
         ],
     );
+}
+
+#[test]
+fn where_images_are_kept() {
+    for (text, path) in [("layout:/srv/images", "/srv/images"), ("/srv/images", "/srv/images")] {
+        let config = check(&[&format!("--image-store={text}")]).unwrap();
+        assert_eq!(config.images.store, ImageStore::Layout(path.into()));
+    }
+    refused(&["--image-store=oci://registry/images"], &["on a disk only"]);
+    refused(&["--image-store=s3://bucket/images"], &["on a disk only"]);
+    refused(&["--image-store=layout:here"], &["absolute path"]);
+    let flags = ["--allow-remote-images", "--image-compression=none", "--image-store-max=1GiB"];
+    let images = check(&flags).unwrap().images;
+    assert_eq!(images.remote, RemoteImages::Allowed);
+    assert_eq!((images.compression, images.store_max), (Packing::Plain, 1 << 30));
 }
 
 #[test]

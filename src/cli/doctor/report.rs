@@ -220,6 +220,7 @@ impl Unit {
             "linger-quiet" | "linger-max" | "grace" | "drain" | "remember-for" => {
                 Self::Milliseconds
             }
+            "image-store-max" => Self::Bytes,
             name if name.starts_with("spool-") => Self::Bytes,
             _ => Self::Pieces,
         }

@@ -121,3 +121,32 @@ pub const IMAGE_DIRECTORIES_BYTES_MAX: usize = 24 << 20;
 pub const IMAGE_DEPTH_MAX: usize = 256;
 /// Characters of a path of an image that an error repeats: paths may have a mebibyte.
 pub const IMAGE_SHOWN_CHARS_MAX: usize = 400;
+
+/// Requests about images that are under way or wait: each waits for its turn, and holds little meanwhile.
+pub const IMAGE_REQUESTS_MAX: usize = 256;
+/// Archives that are written and read at once: each holds a thread for as long as its client takes.
+pub const IMAGE_STREAMS_AT_ONCE: usize = 4;
+/// Pieces of an archive that wait for its client, each of [`super::CHUNK_BYTES`] at most.
+pub const IMAGE_STREAM_PIECES: usize = 8;
+/// Layers beyond which a snapshot of a mount is one layer with everything: Docker takes 127, and each costs
+/// every mount a little.
+pub const IMAGE_LAYERS_STACKED_MAX: usize = 100;
+/// Largest file that is read as the record of a tree, in bytes: its lines and what stands around them.
+pub const TREE_RECORD_FILE_BYTES_MAX: u64 = TREE_RECORD_BYTES_MAX as u64 + KIB;
+/// Between two words about how far something is: ten a second are as many as people see.
+pub const IMAGE_WORD: Duration = Duration::from_millis(100);
+/// Between two rounds of collecting images and renewing those that are mounted. What is renewed by use is
+/// kept for much longer.
+pub const IMAGE_HOUSE: Duration = Duration::from_secs(3600);
+/// How long the unpacked copies of an image that is not mounted are kept after its last use.
+pub const IMAGE_COPIES_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How old an unpacked tree is before it is recorded: with some more than [`TREE_RECORD_TRUST`] nothing in
+/// it has to be read for that.
+pub const IMAGE_RECORDED_AFTER: Duration = Duration::from_millis(2500);
+/// Entries of an image that is compared with another one, each held in memory with some 200 bytes.
+pub const IMAGE_VIEW_ENTRIES_MAX: usize = 1 << 18;
+/// Level of zstd for layers: the fastest that is not negative. Higher ones take twice the time for a tenth
+/// less.
+pub const IMAGE_ZSTD_LEVEL: i32 = 1;
+/// Level of gzip for layers: what gzip itself takes.
+pub const IMAGE_GZIP_LEVEL: u32 = 6;

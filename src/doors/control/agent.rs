@@ -9,6 +9,7 @@ use tonic::Status;
 
 use super::{Control, render, wire};
 use crate::{
+    core::mounts::Way,
     exec::birth::Ground,
     os::{features::Feature, usage, work::Share},
     wire::unknown,
@@ -122,7 +123,23 @@ fn features(control: &Control) -> Vec<wire::KernelFeature> {
         }
         .to_string(),
     };
-    kernel.chain([label, oom, files]).collect()
+    kernel.chain([label, oom, files]).chain(image_mounts(control)).collect()
+}
+
+/// How images are mounted, once somebody has asked for images.
+fn image_mounts(control: &Control) -> Option<wire::KernelFeature> {
+    let (way, reason) = control.images.opened()?.way();
+    let (available, chosen) = match way {
+        Way::Overlay => (true, "all mounts of an image share its tree"),
+        Way::Bind => (true, "each mount of an image is a copy of its own"),
+        Way::Swap | Way::Entries => (false, "a copy of an image is moved into place"),
+    };
+    Some(wire::KernelFeature {
+        name: "image_mounts".to_string(),
+        available,
+        chosen: chosen.to_string(),
+        reason: reason.unwrap_or_default(),
+    })
 }
 
 /// What is done with a feature of the kernel, or without it.

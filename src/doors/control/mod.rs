@@ -22,7 +22,12 @@ use tokio_stream::{Empty, Stream};
 use tonic::{Request, Response, Status, Streaming, async_trait, body::Body};
 
 pub use self::agent::About;
-use super::{lookup::Task, status::status, unsent::Unsent};
+use super::{
+    images::{Engines, OnDemand},
+    lookup::Task,
+    status::status,
+    unsent::Unsent,
+};
 use crate::{
     core::{failure::Kind, limits::REQUEST_BYTES_MAX},
     exec::{engine::Engine, handle::Exec},
@@ -36,6 +41,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Control {
     engine: Arc<Engine>,
+    images: OnDemand,
     task: Task,
     about: Arc<About>,
 }
@@ -44,9 +50,11 @@ type Answer<T> = Result<Response<T>, Status>;
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Control {
-    /// A door to `engine` for the task of this id, or for any.
-    pub fn new(engine: Arc<Engine>, task: Option<&str>, about: About) -> Self {
-        Self { engine, task: Task::new(task), about: Arc::new(about) }
+    /// A door to the engine of execs for the task of this id, or for any. Of images it only says how they
+    /// are mounted.
+    pub fn new(engines: Engines, task: Option<&str>, about: About) -> Self {
+        let Engines { execs: engine, images } = engines;
+        Self { engine, images, task: Task::new(task), about: Arc::new(about) }
     }
 
     /// The name of this agent process, which no other one has.

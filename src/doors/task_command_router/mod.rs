@@ -4,6 +4,7 @@
 //! container is NOT_FOUND. The handlers hold nothing that an exec needs: each may be dropped at
 //! any await.
 
+mod images;
 mod read;
 mod rpcs;
 mod start;
@@ -15,7 +16,14 @@ use http::Response;
 use tonic::{Status, body::Body};
 
 use self::read::{Offsets, Output};
-use super::{chunks, lookup::Task, request::single_request, status::status, unsent::Unsent};
+use super::{
+    chunks,
+    images::{Engines, OnDemand},
+    lookup::Task,
+    request::single_request,
+    status::status,
+    unsent::Unsent,
+};
 use crate::{
     core::{failure::Kind, ids::Stream},
     exec::{engine::Engine, handle::Exec},
@@ -37,10 +45,11 @@ pub enum Entrypoint {
 /// When the container became ready, as seconds since 1970; what it waits for until then.
 pub type Ready = tokio::sync::watch::Receiver<Option<f64>>;
 
-/// The door: translates, and leaves the rest to the engine.
+/// The door: translates, and leaves the rest to the engines.
 #[derive(Clone)]
 pub struct TaskCommandRouter {
     engine: Arc<Engine>,
+    images: OnDemand,
     /// The one task it serves; none: any.
     task: Task,
     entrypoint: Entrypoint,
@@ -49,14 +58,10 @@ pub struct TaskCommandRouter {
 }
 
 impl TaskCommandRouter {
-    /// A door to `engine` for the task of this id, or for any.
-    pub fn new(
-        engine: Arc<Engine>,
-        task: Option<&str>,
-        entrypoint: Entrypoint,
-        ready: Ready,
-    ) -> Self {
-        Self { engine, task: Task::new(task), entrypoint, ready, unsent: Unsent::new() }
+    /// A door to the engines for the task of this id, or for any.
+    pub fn new(engines: Engines, task: Option<&str>, entrypoint: Entrypoint, ready: Ready) -> Self {
+        let Engines { execs: engine, images } = engines;
+        Self { engine, images, task: Task::new(task), entrypoint, ready, unsent: Unsent::new() }
     }
 
     /// The RPCs that tonic encodes.

@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{
     TaskCommandRouter,
+    images::Asked,
     start::{self, Arrival},
     write,
 };
@@ -20,8 +21,9 @@ use crate::{
         inbox::End,
         outcome::{ExitStatus, StartFailure},
     },
-    doors::{call::Arrived, inflight::Charge, status::status},
+    doors::{call::Arrived, images::ask, inflight::Charge, status::status},
     exec::input::Ended,
+    image::images::Subject,
     wire::modal::task_command_router::{
         self as tcr, task_command_router_server::TaskCommandRouter as Rpcs,
         task_exec_poll_response, task_exec_wait_response,
@@ -58,10 +60,7 @@ impl Rpcs for TaskCommandRouter {
         let caller = request.extensions().get().cloned();
         let request = request.into_inner();
         self.check_task(&request.task_id)?;
-        if !request.container_id.is_empty() {
-            let unknown = format_args!("no container {:?} here", request.container_id).to_string();
-            return Err(status(Kind::Unknown, unknown));
-        }
+        self.check_container(&request.container_id)?;
         let id = ExecId::parse(&request.exec_id).map_err(|error| status(Kind::Invalid, error))?;
         let start = start::parse(id, request, Arrival { received, caller });
         let start = start.map_err(|error| status(Kind::Invalid, error))?;
@@ -176,6 +175,75 @@ impl Rpcs for TaskCommandRouter {
         }
     }
 
+    #[cfg(feature = "images")]
+    async fn task_mount_directory(
+        &self,
+        request: Request<tcr::TaskMountDirectoryRequest>,
+    ) -> Answer<()> {
+        let request = request.into_inner();
+        self.check_task(&request.task_id)?;
+        self.check_container(&request.container_id)?;
+        self.mount(request).await
+    }
+
+    #[cfg(feature = "images")]
+    async fn task_unmount_directory(
+        &self,
+        request: Request<tcr::TaskUnmountDirectoryRequest>,
+    ) -> Answer<()> {
+        let request = request.into_inner();
+        self.check_task(&request.task_id)?;
+        self.check_container(&request.container_id)?;
+        self.unmount(request).await
+    }
+
+    #[cfg(feature = "images")]
+    async fn task_snapshot_directory(
+        &self,
+        request: Request<tcr::TaskSnapshotDirectoryRequest>,
+    ) -> Answer<tcr::TaskSnapshotDirectoryResponse> {
+        let request = request.into_inner();
+        self.check_task(&request.task_id)?;
+        self.check_container(&request.container_id)?;
+        let asked = Asked {
+            subject: ask::directory(&request.path)?,
+            snapshot_id: request.snapshot_id,
+            ttl_seconds: request.ttl_seconds,
+            key: request.customer_supplied_encryption_key,
+        };
+        self.snapshot(asked, |image_id| tcr::TaskSnapshotDirectoryResponse { image_id }).await
+    }
+
+    #[cfg(feature = "images")]
+    async fn task_snapshot_filesystem(
+        &self,
+        request: Request<tcr::TaskSnapshotFilesystemRequest>,
+    ) -> Answer<tcr::TaskSnapshotFilesystemResponse> {
+        let request = request.into_inner();
+        self.check_task(&request.task_id)?;
+        self.check_container(&request.container_id)?;
+        if request.ttl_seconds.is_none() {
+            return Err(ask::invalid("ttl_seconds must be set: a positive number, or -1 for ever"));
+        }
+        let asked = Asked {
+            subject: Subject::Filesystem,
+            snapshot_id: request.snapshot_id,
+            ttl_seconds: request.ttl_seconds,
+            key: request.customer_supplied_encryption_key,
+        };
+        self.snapshot(asked, |image_id| tcr::TaskSnapshotFilesystemResponse { image_id }).await
+    }
+
+    #[cfg(not(feature = "images"))]
+    unbuilt! {
+        "TaskMountDirectory" task_mount_directory(TaskMountDirectoryRequest) -> ();
+        "TaskUnmountDirectory" task_unmount_directory(TaskUnmountDirectoryRequest) -> ();
+        "TaskSnapshotDirectory" task_snapshot_directory(TaskSnapshotDirectoryRequest)
+            -> tcr::TaskSnapshotDirectoryResponse;
+        "TaskSnapshotFilesystem" task_snapshot_filesystem(TaskSnapshotFilesystemRequest)
+            -> tcr::TaskSnapshotFilesystemResponse;
+    }
+
     type TaskExecStdioReadStream = Empty<Result<tcr::TaskExecStdioReadResponse, Status>>;
 
     async fn task_exec_stdio_read(
@@ -200,13 +268,9 @@ impl Rpcs for TaskCommandRouter {
         "TaskContainerList" task_container_list(TaskContainerListRequest) -> tcr::TaskContainerListResponse;
         "TaskContainerTerminate" task_container_terminate(TaskContainerTerminateRequest) -> tcr::TaskContainerTerminateResponse;
         "TaskContainerWait" task_container_wait(TaskContainerWaitRequest) -> tcr::TaskContainerWaitResponse;
-        "TaskMountDirectory" task_mount_directory(TaskMountDirectoryRequest) -> ();
-        "TaskUnmountDirectory" task_unmount_directory(TaskUnmountDirectoryRequest) -> ();
         "TaskReloadVolumes" task_reload_volumes(TaskReloadVolumesRequest) -> tcr::TaskReloadVolumesResponse;
         "TaskSetNetworkAccess" task_set_network_access(TaskSetNetworkAccessRequest) -> tcr::TaskSetNetworkAccessResponse;
         "TaskSetOutboundPolicy" task_set_outbound_policy(TaskSetExperimentalOutboundPolicyRequest) -> tcr::TaskSetExperimentalOutboundPolicyResponse;
-        "TaskSnapshotDirectory" task_snapshot_directory(TaskSnapshotDirectoryRequest) -> tcr::TaskSnapshotDirectoryResponse;
-        "TaskSnapshotFilesystem" task_snapshot_filesystem(TaskSnapshotFilesystemRequest) -> tcr::TaskSnapshotFilesystemResponse;
         "TaskSnapshotMemory" task_snapshot_memory(TaskSnapshotMemoryRequest) -> tcr::TaskSnapshotMemoryResponse;
     }
 }

@@ -44,6 +44,7 @@ pub use clone::{Cloned, clone_tree};
 pub use error::{Kind, MountError};
 pub use inside::Inside;
 pub use record::record_beside;
+pub(in crate::image) use remove::remove;
 pub use spares::{Spares, Taken};
 pub use table::{Listed, Mounted, Mounts};
 pub use view::{InUse, View};
@@ -76,4 +77,4 @@ pub struct WantedTree<'a> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::image) mod tests;

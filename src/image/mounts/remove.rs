@@ -28,7 +28,7 @@ pub(super) const DIRECTORY: OFlags =
 
 /// Removes the file or tree at `path`; none is fine. What is mounted within is an error (EBUSY) and
 /// stays, and with it the directories above it.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
+pub(in crate::image) fn remove(path: &Path) -> io::Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(Errno::INVAL.into());
     };

@@ -282,6 +282,9 @@ impl Walk<'_> {
         self.recorder.push(&now);
         let compared = match known {
             Some(known) if known.inode == now.inode => Compared::Yes,
+            // The directory itself is the one that was asked for, whatever shows it there: of an overlay it is
+            // the upper one, and of moved entries the one they were moved into.
+            Some(_) if self.levels.is_empty() => Compared::Yes,
             _ => Compared::No,
         };
         let unwritten = match known {

@@ -6,7 +6,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::{Repaired, Store, StoreError, images::Image, index::Index, lock};
+use super::{Locked, Repaired, Store, StoreError, images::Image, index::Index, lock};
 use crate::core::image::{Digest, ImageId};
 
 /// What was removed.
@@ -30,9 +30,33 @@ impl Store {
         let guard = lock::exclusive(&self.own)?;
         let mut index = self.read_index()?;
         self.reconcile(&mut index, &mut Repaired::default(), now)?;
-        let mut images = self.images(&index)?;
+        let leaving = self.leaving(&index, now, bytes_max)?;
+        let (mut collected, doomed) = self.discard(&mut index, &leaving.images)?;
+        collected.images = leaving.images;
+        drop((leaving.locks, guard));
+        self.bury(doomed);
+        Ok(collected)
+    }
+
+    /// What [`Store::collect`] would remove; nothing is changed.
+    pub fn collectable(&self, now: SystemTime, bytes_max: u64) -> Result<Collected, StoreError> {
+        // Alone, because to try who uses an image looks like a use of it.
+        let _guard = lock::exclusive(&self.own)?;
+        let leaving = self.leaving(&self.read_index()?, now, bytes_max)?;
+        Ok(Collected { images: leaving.images, blobs: leaving.blobs, bytes: leaving.bytes })
+    }
+
+    /// Chooses what goes. The exclusive lock is held.
+    fn leaving(
+        &self,
+        index: &Index,
+        now: SystemTime,
+        bytes_max: u64,
+    ) -> Result<Leaving, StoreError> {
+        let mut images = self.images(index)?;
         images.sort_by(|one, other| (one.last_used, &one.id).cmp(&(other.last_used, &other.id)));
         let mut usage = self.usage(&images)?;
+        let (bytes, blobs) = (usage.bytes, usage.blobs());
         let (mut leaving, mut locks) = (Vec::new(), Vec::new());
         let mut try_leave = |image: &Image, usage: &mut Usage| -> Result<(), StoreError> {
             // The lock is kept until the image is gone.
@@ -56,11 +80,8 @@ impl Store {
                 try_leave(image, &mut usage)?;
             }
         }
-        let (mut collected, doomed) = self.discard(&mut index, &leaving)?;
-        collected.images = leaving;
-        drop((locks, guard));
-        self.bury(doomed);
-        Ok(collected)
+        let (bytes, blobs) = (bytes - usage.bytes, blobs - usage.blobs());
+        Ok(Leaving { images: leaving, locks, blobs, bytes })
     }
 
     /// Bytes of all blobs that images name, each once.
@@ -199,6 +220,17 @@ impl Store {
     }
 }
 
+/// What is to go.
+struct Leaving {
+    images: Vec<ImageId>,
+    /// That nobody uses them.
+    locks: Vec<Locked>,
+    /// What no other image needs …
+    blobs: usize,
+    /// … and its bytes.
+    bytes: u64,
+}
+
 /// How many images name each blob, and the bytes of all blobs.
 struct Usage {
     shares: BTreeMap<Digest, usize>,
@@ -214,6 +246,11 @@ impl Usage {
             }
             *share += 1;
         }
+    }
+
+    /// How many blobs there are.
+    fn blobs(&self) -> usize {
+        self.shares.values().filter(|share| **share > 0).count()
     }
 
     fn leave(&mut self, blobs: BTreeMap<Digest, u64>) {

@@ -188,15 +188,22 @@ impl Store {
         Ok(written)
     }
 
-    /// Finds an image by its id or a tag.
+    /// Finds an image by its id, by a tag, or by the digest of its manifest: then the newest of those that have
+    /// this one.
     pub fn find(&self, reference: &Reference, now: SystemTime) -> Result<Image, StoreError> {
         let _guard = lock::shared(&self.own)?;
         let not_found = || StoreError::NotFound { name: reference.to_string() };
         match reference {
             Reference::Image(id) => self.look(id, now),
             Reference::Tag(tag) => {
-                let id = self.read_index()?.tagged(tag).ok_or_else(not_found)?;
-                self.look(&id, now)
+                let index = self.read_index()?;
+                if let Some(id) = index.tagged(tag) {
+                    return self.look(&id, now);
+                }
+                let Ok(digest) = tag.as_str().parse::<Digest>() else { return Err(not_found()) };
+                let mut images = self.images(&index)?;
+                images.retain(|image| image.manifest == digest && !image.is_expired(now));
+                images.into_iter().max_by_key(|image| image.created).ok_or_else(not_found)
             }
             Reference::Remote(_) => Err(not_found()),
         }

@@ -45,7 +45,7 @@ use std::{
 pub use collect::Collected;
 pub use hold::Hold;
 pub use images::{Image, NewImage};
-pub use verify::{Fault, Verified, Which};
+pub use verify::{Fault, Verification, Verified, Watch, Which, Wrong};
 pub use writer::{BlobWriter, Pending};
 
 use super::manifest::ManifestError;

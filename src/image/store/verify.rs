@@ -34,8 +34,42 @@ pub struct Fault {
     pub images: Vec<ImageId>,
     /// The blob.
     pub digest: Digest,
+    /// What kind of thing is wrong.
+    pub wrong: Wrong,
     /// What is wrong, as text for people.
     pub what: String,
+}
+
+/// What can be wrong with a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrong {
+    /// It is not there.
+    Missing,
+    /// It is longer or shorter than the images say.
+    Size,
+    /// Its bytes are others.
+    Content,
+    /// It cannot be read, or not be understood.
+    Unreadable,
+}
+
+/// What came of looking at blobs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Verification {
+    /// Blobs that were read.
+    pub blobs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What is wrong.
+    pub faults: Vec<Fault>,
+}
+
+/// Who is told while blobs are read.
+pub struct Watch<'a> {
+    /// Asked between pieces.
+    pub stop: &'a dyn Fn() -> bool,
+    /// Told bytes that were read more, of how many in all.
+    pub told: &'a dyn Fn(u64, u64),
 }
 
 impl Store {
@@ -46,6 +80,17 @@ impl Store {
         now: SystemTime,
         stop: &dyn Fn() -> bool,
     ) -> Result<Vec<Fault>, StoreError> {
+        let watch = Watch { stop, told: &|_, _| {} };
+        self.verify_watched(which, now, &watch).map(|done| done.faults)
+    }
+
+    /// Reads every blob of the images and says what is wrong.
+    pub fn verify_watched(
+        &self,
+        which: &Which,
+        now: SystemTime,
+        watch: &Watch<'_>,
+    ) -> Result<Verification, StoreError> {
         let images = match which {
             Which::All => self.list(now)?,
             Which::One(id) => vec![self.find(&Reference::Image(id.clone()), now)?],
@@ -58,15 +103,22 @@ impl Store {
                 images.push(image.id.clone());
             }
             if let Some(what) = self.unreadable(&image.manifest) {
-                faults.push(Fault { images: vec![image.id], digest: image.manifest, what });
+                let (images, digest) = (vec![image.id], image.manifest);
+                faults.push(Fault { images, digest, wrong: Wrong::Unreadable, what });
             }
         }
+        let total = needed.values().map(|(size, _)| *size).sum();
+        let (blobs, mut bytes) = (needed.len() as u64, 0);
         for (digest, (size, images)) in needed {
-            if let Some(what) = self.fault(&digest, size, stop)? {
-                faults.push(Fault { images, digest, what });
+            let mut told = |more| {
+                bytes += more;
+                (watch.told)(more, total);
+            };
+            if let Some((wrong, what)) = self.fault(&digest, size, watch.stop, &mut told)? {
+                faults.push(Fault { images, digest, wrong, what });
             }
         }
-        Ok(faults)
+        Ok(Verification { blobs, bytes, faults })
     }
 
     /// Why a manifest cannot be used although its bytes are the right ones.
@@ -80,11 +132,15 @@ impl Store {
         digest: &Digest,
         size: u64,
         stop: &dyn Fn() -> bool,
-    ) -> Result<Option<String>, StoreError> {
+        told: &mut dyn FnMut(u64),
+    ) -> Result<Option<(Wrong, String)>, StoreError> {
         let file = match self.blob(digest) {
-            Err(StoreError::Missing { .. }) => return Ok(Some("it is missing".into())),
+            Err(StoreError::Missing { .. }) => {
+                return Ok(Some((Wrong::Missing, "it is missing".into())));
+            }
             opened => opened?,
         };
+        let is_as_long = file.metadata().is_ok_and(|about| about.len() == size);
         let mut reader = Verified::new(file, *digest, size);
         let mut buffer = vec![0; CHUNK_BYTES];
         loop {
@@ -93,8 +149,15 @@ impl Store {
             }
             match reader.read(&mut buffer) {
                 Ok(0) => return Ok(None),
-                Ok(_) => {}
-                Err(error) => return Ok(Some(error.to_string())),
+                Ok(count) => told(count as u64),
+                Err(error) => {
+                    let wrong = match (error.kind(), is_as_long) {
+                        (io::ErrorKind::InvalidData, true) => Wrong::Content,
+                        (io::ErrorKind::InvalidData, false) => Wrong::Size,
+                        (_, _) => Wrong::Unreadable,
+                    };
+                    return Ok(Some((wrong, error.to_string())));
+                }
             }
         }
     }

@@ -82,17 +82,17 @@ impl Writing<'_> {
         names: &[String],
     ) -> Result<(), TransferError> {
         self.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        let id = [hold.id().to_string()];
-        let names = if names.is_empty() { &id[..] } else { names };
         let media_type = manifest.media_type.as_deref().unwrap_or(media::MANIFEST);
         let entry = Descriptor::new(media_type, hold.manifest(), bytes.len() as u64);
-        let entries: Vec<Descriptor> = names
-            .iter()
-            .map(|name| {
-                let named = ("org.opencontainers.image.ref.name".to_owned(), name.clone());
-                Descriptor { annotations: BTreeMap::from([named]), ..entry.clone() }
-            })
-            .collect();
+        let named = names.iter().map(|name| {
+            let named = ("org.opencontainers.image.ref.name".to_owned(), name.clone());
+            Descriptor { annotations: BTreeMap::from([named]), ..entry.clone() }
+        });
+        let mut entries: Vec<Descriptor> = named.collect();
+        if entries.is_empty() {
+            // An id is no name that others take: it has capitals.
+            entries.push(entry.clone());
+        }
         let index = json!({"schemaVersion": 2, "mediaType": media::INDEX, "manifests": entries});
         self.file("index.json", &serde_json::to_vec(&index).expect("an index is JSON"))?;
         self.header("blobs/", EntryType::Directory, 0)?;

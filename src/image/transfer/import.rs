@@ -111,6 +111,8 @@ impl Archive {
                 Kind::File | Kind::Other => {}
             }
         }
+        // What comes behind its end must be there before anything is kept: it may have been cut off.
+        copy(&mut members.into_inner(), &mut std::io::sink(), stop)?;
         Ok(archive)
     }
 

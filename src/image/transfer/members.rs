@@ -52,6 +52,11 @@ impl<R: Read> Members<R> {
         Self { inner, left: 0, padding: 0 }
     }
 
+    /// What it reads from.
+    pub(super) fn into_inner(self) -> R {
+        self.inner
+    }
+
     /// Goes on to the next member, past what was not read of the last one.
     pub(super) fn next(&mut self) -> Result<Option<Member>, TransferError> {
         let mut said = Said::default();

@@ -195,7 +195,7 @@ fn an_archive_that_is_cut_or_changed_gives_nothing_and_leaves_nothing() {
         assert_eq!(to.store.list(at(1)).unwrap(), [], "{form:?}");
         assert_eq!(to.names("blobs/sha256"), [""; 0], "{form:?}");
     }
-    let stopped = import(&to.store, &mut &[0; 512][..], Ttl::Never, at(1), &|| true);
+    let stopped = import(&to.store, &mut &[0; 512][..], Ttl::Never, at(1), &|| false);
     assert!(matches!(stopped, Err(TransferError::Archive { .. })));
     let archive = exported(&from.store, &id, Form::OciArchive, &[], None).unwrap();
     let stopped = import(&to.store, &mut &archive[..], Ttl::Never, at(1), &|| true);

@@ -26,6 +26,7 @@ mod make;
 mod remove;
 mod source;
 mod tree;
+mod view;
 mod whiteout;
 mod writers;
 
@@ -36,6 +37,7 @@ use std::{
 };
 
 pub use error::{Kind, UnpackError};
+pub(super) use view::{Seen, view_layers};
 
 use self::{apply::Application, tree::Tree};
 pub use super::manifest::Compression;

@@ -5,6 +5,7 @@ pub(crate) mod container;
 pub(crate) mod control;
 pub(crate) mod door;
 pub(crate) mod processes;
+pub(crate) mod python;
 pub(crate) mod sitting;
 
 use std::{

@@ -3,6 +3,6 @@
 
 mod behaviour;
 mod killed;
-pub(super) mod places;
+pub(in crate::image) mod places;
 mod views;
-pub(super) mod world;
+pub(in crate::image) mod world;

@@ -15,7 +15,7 @@ use super::{
 use crate::{core::mounts::Way, image::mounts::MountError, image::store::tests::skip, os::mount};
 
 /// Runs a tool that must succeed.
-pub(in crate::image::mounts) fn run(program: &str, args: &[&str]) {
+pub(in crate::image) fn run(program: &str, args: &[&str]) {
     let output = Command::new(program).args(args).output().unwrap();
     assert!(output.status.success(), "{program} {args:?}: {output:?}");
 }
@@ -48,7 +48,7 @@ pub(super) fn of_a_volume(world: &World) -> PathBuf {
 }
 
 /// Whether there can be such places.
-pub(in crate::image::mounts) fn may_mount(what: &str) -> bool {
+pub(in crate::image) fn may_mount(what: &str) -> bool {
     let may = mount::own_namespace();
     if let Err(error) = &may {
         skip(what, &format!("no right to mount: {error}"));

@@ -132,7 +132,7 @@ pub(super) fn paths(listed: &[Listed]) -> Vec<&Path> {
 }
 
 /// A tree with one of everything, all of it saying `word`.
-pub(in crate::image::mounts) fn fill(top: &Path, word: &str) {
+pub(in crate::image) fn fill(top: &Path, word: &str) {
     fs::create_dir_all(top.join("a/deep/er")).unwrap();
     fs::create_dir(top.join(format!("{word}-only"))).unwrap();
     fs::write(top.join("file"), word).unwrap();
@@ -175,7 +175,7 @@ pub(in crate::image::mounts) fn fill(top: &Path, word: &str) {
 }
 
 /// All that can be seen of a tree: a line for each path.
-pub(in crate::image::mounts) fn picture(top: &Path) -> BTreeMap<PathBuf, String> {
+pub(in crate::image) fn picture(top: &Path) -> BTreeMap<PathBuf, String> {
     let mut lines = BTreeMap::new();
     let mut links: BTreeMap<u64, PathBuf> = BTreeMap::new();
     let mut ahead = vec![top.to_path_buf()];
@@ -223,7 +223,7 @@ pub(in crate::image::mounts) fn picture(top: &Path) -> BTreeMap<PathBuf, String>
 }
 
 /// The same without the times of directories, for trees that something was done in.
-pub(in crate::image::mounts) fn same(one: &Path, other: &BTreeMap<PathBuf, String>, what: &str) {
+pub(in crate::image) fn same(one: &Path, other: &BTreeMap<PathBuf, String>, what: &str) {
     let one = picture(one);
     for (path, line) in &one {
         assert_eq!(Some(line), other.get(path), "{what}: {path:?}");

@@ -1,0 +1,22 @@
+//! Images as clients see them: the built binary over a real socket, snapshots, mounts, and what comes of
+//! them when the agent is killed.
+//!
+//! As root everything is mounted in a mount namespace of the test's own.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../agent/support/mod.rs"]
+#[allow(dead_code, unused_imports)]
+mod support;
+
+mod archives;
+mod begin;
+mod commands;
+mod filesystem;
+mod keeping;
+mod killed;
+mod rooted;
+mod router;
+mod service;
+mod tools;
+mod world;
