@@ -19,6 +19,7 @@ use clap::{Args, Subcommand};
 /// The arguments of `doorward images`.
 #[derive(Args, Debug)]
 #[command(arg_required_else_help = true)]
+#[command(after_help = args::EXIT_HELP)]
 pub struct ImagesArgs {
     #[command(subcommand)]
     command: Command,
