@@ -1,6 +1,6 @@
 //! The one image engine behind every door: a directory becomes an image, and an image a directory.
 //!
-//! It joins the store, snapshots, unpacking, sealing, mounts and remote stores. What blocks runs on
+//! It joins the store, snapshots, unpacking, sealing and mounts; registries are refused (`registry`). What blocks runs on
 //! threads of `Share::Image`. A snapshot and a mount go on when whoever asked for them leaves; a
 //! repeat joins what is under way, and what is done already is the answer.
 //!
