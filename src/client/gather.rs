@@ -154,7 +154,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_written_first_is_sent_as_one_and_all_of_it() {
         let (near, mut far) = duplex(1 << 20);
-        let mut gather = Gather::new(near, Arc::default());
+        let received = Arc::new(AtomicU64::new(0));
+        let mut gather = Gather::new(near, received.clone());
         gather.write_all(b"pre").await.unwrap();
         // Nobody has waited for a turn yet.
         let mut nothing = [0; 8];
@@ -172,6 +173,10 @@ mod tests {
         gather.write_all(b"more").await.unwrap();
         let count = far.read(&mut read).await.unwrap();
         assert_eq!(&read[..count], b"more");
+        // What comes is counted.
+        far.write_all(b"answer").await.unwrap();
+        let count = gather.read(&mut read).await.unwrap();
+        assert_eq!((&read[..count], received.load(Ordering::Relaxed)), (&b"answer"[..], 6));
     }
 
     #[tokio::test]
