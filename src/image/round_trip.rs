@@ -230,6 +230,19 @@ fn holes_stay_holes() {
     assert!(blocks < 600, "{blocks} blocks of 512 bytes");
 }
 
+/// Looking for its holes moves the offset that a read begins at.
+#[test]
+fn a_small_file_whose_holes_are_too_small_is_packed_whole() {
+    let [one, two] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    give(&Trait::Holes(0, 2, 27_840), one.path());
+    let meta = fs::metadata(one.path().join("holes")).unwrap();
+    assert!(meta.blocks() * 512 < meta.len(), "it has holes");
+    let stored = pack(one.path(), Compression::Plain, None).unwrap();
+    assert!(stored.layer.tar_bytes > meta.len(), "they are packed");
+    unpack([stored.layer()], two.path()).unwrap();
+    assert_eq!(everything(two.path()), everything(one.path()));
+}
+
 #[test]
 fn a_sealed_layer_is_opened_on_the_way() {
     let [one, two] = [(); 2].map(|()| tempfile::tempdir().unwrap());
