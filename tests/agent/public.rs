@@ -1,9 +1,11 @@
 //! The real public clients, as they are published, against the built binary.
 
+use std::fs;
+
 use crate::{
     proxy::Proxy,
     support::{
-        clients::{Client, PYTHON, setup},
+        clients::{Client, GO, JAVASCRIPT, PYTHON, setup},
         is_root, skip,
     },
 };
@@ -53,6 +55,74 @@ mod python {
     }
 }
 
+mod javascript {
+    use super::*;
+
+    #[tokio::test]
+    async fn sandbox() {
+        plain(&JAVASCRIPT, "sandbox").await;
+    }
+
+    #[tokio::test]
+    async fn files() {
+        files_of(&JAVASCRIPT).await;
+    }
+
+    #[tokio::test]
+    async fn tokens() {
+        plain(&JAVASCRIPT, "tokens").await;
+    }
+
+    #[tokio::test]
+    async fn entrypoint() {
+        entrypoint_of(&JAVASCRIPT).await;
+    }
+
+    #[tokio::test]
+    async fn cuts() {
+        cuts_of(&JAVASCRIPT).await;
+    }
+
+    #[tokio::test]
+    async fn tls() {
+        tls_of(&JAVASCRIPT).await;
+    }
+}
+
+mod go {
+    use super::*;
+
+    #[tokio::test]
+    async fn sandbox() {
+        plain(&GO, "sandbox").await;
+    }
+
+    #[tokio::test]
+    async fn files() {
+        files_of(&GO).await;
+    }
+
+    #[tokio::test]
+    async fn tokens() {
+        plain(&GO, "tokens").await;
+    }
+
+    #[tokio::test]
+    async fn entrypoint() {
+        entrypoint_of(&GO).await;
+    }
+
+    #[tokio::test]
+    async fn cuts() {
+        cuts_of(&GO).await;
+    }
+
+    #[tokio::test]
+    async fn tls() {
+        tls_of(&GO).await;
+    }
+}
+
 /// Cases that want nothing special of their agent.
 async fn plain(client: &Client, subject: &str) {
     if client.ready() {
@@ -87,5 +157,24 @@ async fn cuts_of(client: &Client) {
         let proxy = Proxy::with_allowance(agent.host_and_port(), 7, 700_000).await;
         client.cases("cuts", &agent, &proxy.host_and_port).await;
         assert!(proxy.resets() > 10, "only {} resets", proxy.resets());
+    }
+}
+
+/// Where the control plane is elsewhere, the client wants TLS, with a certificate that it trusts.
+async fn tls_of(client: &Client) {
+    if client.ready() {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_string()]).unwrap();
+        let setup = setup();
+        let [certificate, key] = ["certificate", "key"].map(|name| setup.path(name));
+        fs::write(&certificate, made.cert.pem()).unwrap();
+        fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let setup = setup.flags(["--tls-cert", &certificate, "--tls-key", &key]);
+        let agent = setup.start().await;
+        let variables = [
+            ("DOORWARD_CONTROL_PLANE", "https://control.invalid"),
+            ("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", &certificate),
+            ("SSL_CERT_FILE", &certificate),
+        ];
+        client.cases_with("tokens", &agent, agent.host_and_port(), &variables).await;
     }
 }

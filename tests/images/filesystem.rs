@@ -10,7 +10,7 @@ use crate::{
     rooted,
     support::{
         Agent, Setup,
-        clients::{self, Client, PYTHON},
+        clients::{self, Client, GO, JAVASCRIPT, PYTHON},
         container, have, is_root, skip,
     },
     world::{World, all, images, mounting, task},
@@ -96,6 +96,16 @@ async fn podman_runs_a_whole_file_system() {
 #[tokio::test]
 async fn the_python_client() {
     the_client(&PYTHON).await;
+}
+
+#[tokio::test]
+async fn the_javascript_client() {
+    the_client(&JAVASCRIPT).await;
+}
+
+#[tokio::test]
+async fn the_go_client() {
+    the_client(&GO).await;
 }
 
 async fn the_client(client: &Client) {

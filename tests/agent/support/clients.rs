@@ -48,6 +48,51 @@ pub(crate) static PYTHON: Client = Client {
     home: OnceLock::new(),
 };
 
+/// The JavaScript client, in a folder of packages.
+pub(crate) static JAVASCRIPT: Client = Client {
+    name: "javascript",
+    needs: &["node", "npm"],
+    inputs: |folder| ["package.json", "package-lock.json"].map(|name| folder.join(name)).to_vec(),
+    make: |folder, home| {
+        // The client asks for no release of Node.js, but needs what came with 20.6.
+        run(Command::new("node").args(["-e", "ReadableStream.from([])"]))?;
+        fs::create_dir(home).unwrap();
+        for name in ["package.json", "package-lock.json"] {
+            fs::copy(folder.join(name), home.join(name)).unwrap();
+        }
+        let mut install = Command::new("npm");
+        install.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(home);
+        run(&mut install)
+    },
+    runner: |folder, home| {
+        let mut command = Command::new("node");
+        command.env("DOORWARD_PACKAGES", home).arg(folder.join("run.mjs"));
+        command
+    },
+    home: OnceLock::new(),
+};
+
+/// The Go client, compiled into one program with its cases. Go keeps what it downloads and compiles
+/// where it always does.
+pub(crate) static GO: Client = Client {
+    name: "go",
+    needs: &["go"],
+    inputs: |folder| {
+        let mut files: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files
+    },
+    make: |folder, home| {
+        fs::create_dir(home).unwrap();
+        let mut build = Command::new("go");
+        build.args(["build", "-mod=readonly", "-buildvcs=false", "-o"]).arg(home.join("cases"));
+        run(build.arg(".").current_dir(folder))
+    },
+    runner: |_, home| Command::new(home.join("cases")),
+    home: OnceLock::new(),
+};
+
 impl Client {
     /// Whether it can be run here; says so aloud if not.
     pub(crate) fn ready(&self) -> bool {
