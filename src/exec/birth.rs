@@ -167,6 +167,8 @@ pub fn birth(ground: &Ground, spec: &ExecSpec) -> Result<Born, StartFailure> {
     };
     let oom_kills = ground.oom_kills.count();
     let birth = ground.reaper.birth();
+    // Taken before: a program may have ended by the time that this thread goes on.
+    let started = Moment::now();
     let mut spawned = spawn::spawn(&program, &ground.inheritance);
     if program.group.is_some() && matches!(spawned, Err(SpawnError { stage: Stage::Clone, .. })) {
         // A cgroup that takes no process (a limit of its own, a frozen one) must not stop the
@@ -175,7 +177,6 @@ pub fn birth(ground: &Ground, spec: &ExecSpec) -> Result<Born, StartFailure> {
     }
     match spawned {
         Ok(pid) => {
-            let started = Moment::now();
             let exit = birth.born(pid);
             let marks = Marks { leader: pid, label, cookie };
             let tree = Tree::of_exec(marks, group, &ground.features);

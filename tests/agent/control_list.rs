@@ -88,6 +88,30 @@ async fn each_reason_for_an_end_is_told_as_a_type() {
     }
 }
 
+/// Many end before the thread that started them goes on.
+#[tokio::test]
+async fn an_exec_starts_before_it_ends() {
+    let agent = Agent::start().await;
+    let (door, control) = both(&agent).await;
+    let one = |door: Door| async move {
+        let exec = door.start(&command(&["/bin/true"])).await.unwrap();
+        door.wait(&exec).await.unwrap();
+        exec
+    };
+    let all: Vec<_> = (0..200).map(|_| tokio::spawn(one(door.clone()))).collect();
+    for exec in all {
+        let exec = control.get_in(&exec.await.unwrap(), ExecState::Ended).await;
+        let order = |time: Option<prost_types::Timestamp>| {
+            let time = time.unwrap();
+            (time.seconds, time.nanos)
+        };
+        let (started, end) = (order(exec.started), exec.ended.clone().unwrap());
+        assert!(started < order(end.time), "{exec:?}");
+        let ran = end.run_time.unwrap();
+        assert!((ran.seconds, ran.nanos) > (0, 0), "{exec:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_failed_start_is_told_with_its_step_and_errno() {
     let agent = Agent::start().await;
