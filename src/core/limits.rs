@@ -356,6 +356,18 @@ pub const RECORD_BYTES_MAX: u64 = 256 * KIB;
 /// What the images of a store may take, in bytes, before the least recently used ones go.
 pub const IMAGE_STORE_BYTES: u64 = 64 * GIB;
 
+/// How long a registry or a bucket may take to be found, connected to and shaken hands with.
+pub const REMOTE_CONNECT: Duration = Duration::from_secs(15);
+/// How long one name server may take for an answer: what C libraries allow, and a second server has its turn
+/// within [`REMOTE_CONNECT`].
+pub const DNS_WAIT: Duration = Duration::from_secs(5);
+/// Name servers of /etc/resolv.conf that are asked, as in C libraries …
+pub const DNS_SERVERS_MAX: usize = 3;
+/// … and domains that a short name is looked for in.
+pub const DNS_SEARCHED_MAX: usize = 6;
+/// Largest /etc/resolv.conf that is read, in bytes.
+pub const RESOLV_BYTES_MAX: u64 = 64 * KIB;
+
 /// Largest file that the file API of public clients reads or writes, in bytes: theirs, by contract.
 pub const FILE_BYTES_MAX: u64 = 5 * GIB;
 /// How long the file tool waits for the next byte of a file before it takes the client for gone: public
@@ -429,6 +441,7 @@ pub const SWEEP_SCANS_MAX: usize = 256;
 pub const SWEEP_BARREN_SCANS_MAX: usize = 16;
 
 const _: () = assert!(CHUNK_BYTES <= TAIL_BYTES_MAX);
+const _: () = assert!(2 * DNS_WAIT.as_secs() < REMOTE_CONNECT.as_secs());
 const _: () = assert!(4 * ARCHIVE_REPORT_BYTES <= ARCHIVE_WINDOW_BYTES);
 const _: () = assert!(2 * ARCHIVE_XATTRS_BYTES_MAX <= ARCHIVE_ATTACHED_BYTES_MAX);
 const _: () = assert!(SCREEN_STEP_BYTES < SCREEN_BEHIND_BYTES_MAX);
