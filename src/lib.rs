@@ -8,7 +8,8 @@
 //! - [`archive`] packs and unpacks files.
 //! - [`files`] serves the file API of public clients, one process a call.
 //! - [`exec`] runs execs: pumps, spools, readers, input.
-//! - [`image`] keeps directories as images: the store and what an image consists of; no door uses it yet.
+//! - [`image`] keeps directories as images: the store, what an image consists of, registries and buckets;
+//!   no door uses it yet.
 //! - [`doors`] speak to clients: one file or folder a protocol.
 //! - [`agent`] puts it together: configuration, PID 1 duties, shutdown order.
 //! - [`client`] is the library that others link; [`cli`] the command for people. Both stand on

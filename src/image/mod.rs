@@ -3,9 +3,11 @@
 //! An image is what the rest of the container world takes it for: a manifest, a configuration and
 //! layers, in an OCI image layout on disk.
 //!
-//! Everything here blocks and is called on threads of the pool (`os::work`). Time is an argument.
+//! Everything here but [`remote`] blocks and is called on threads of the pool (`os::work`). Time is an
+//! argument.
 //! What is found in a store, an archive or a manifest is input, not truth: it is checked against
 //! its digest before anything is made of it.
 
 pub mod manifest;
+pub mod remote;
 pub mod store;
