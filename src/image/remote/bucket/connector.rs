@@ -75,9 +75,11 @@ fn failed(error: LinkError) -> HttpError {
         }
         LinkError::Silence(_) => HttpErrorKind::Timeout,
         LinkError::Broken(_) => HttpErrorKind::Interrupted,
-        LinkError::Address | LinkError::Plain | LinkError::NotTls | LinkError::Untrusted(_) => {
-            HttpErrorKind::Unknown
-        }
+        LinkError::Address
+        | LinkError::Plain
+        | LinkError::Unknown(_)
+        | LinkError::NotTls
+        | LinkError::Untrusted(_) => HttpErrorKind::Unknown,
     };
     HttpError::new(kind, error)
 }

@@ -72,7 +72,9 @@ pub enum LinkError {
     Address,
     /// It would not be in TLS.
     Plain,
-    /// A name has no address.
+    /// There is no such host, or it has no address.
+    Unknown(String),
+    /// Nobody could say which address a name has.
     Name {
         /// The name.
         host: String,
@@ -209,7 +211,9 @@ impl LinkError {
     /// Whether the same may succeed in a moment.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Address | Self::Plain | Self::NotTls | Self::Untrusted(_) => false,
+            Self::Address | Self::Plain | Self::Unknown(_) | Self::NotTls | Self::Untrusted(_) => {
+                false
+            }
             Self::Name { .. }
             | Self::Connect(_)
             | Self::Tls(_)
@@ -224,6 +228,7 @@ impl fmt::Display for LinkError {
         match self {
             Self::Address => f.write_str("it leads to what is no http:// or https:// address"),
             Self::Plain => f.write_str("it leads out of TLS, which is not allowed there"),
+            Self::Unknown(host) => write!(f, "there is no host {host}"),
             Self::Name { host, why } => write!(f, "find the address of {host}: {why}"),
             Self::Connect(why) => write!(f, "connect: {why}"),
             Self::NotTls => f.write_str("the other side speaks no TLS"),

@@ -49,7 +49,7 @@ pub(super) async fn addresses(host: &str, work: &Work) -> Result<Vec<IpAddr>, Li
 
 /// Asks name servers for every name that `host` may stand for, until one has an address.
 async fn look_up(host: &str, resolver: &Resolver, port: u16) -> Result<Vec<IpAddr>, LinkError> {
-    let mut why = "no such name".to_owned();
+    let mut failed = None;
     for name in resolver.candidates(host) {
         let (v4, v6) = tokio::join!(
             ask(&name, Kind::V4, resolver, port),
@@ -59,14 +59,15 @@ async fn look_up(host: &str, resolver: &Resolver, port: u16) -> Result<Vec<IpAdd
         for answer in [v4, v6] {
             match answer {
                 Ok(addresses) => found.extend(addresses),
-                Err(error) => why = error.to_string(),
+                Err(error) => failed = Some(error.to_string()),
             }
         }
         if !found.is_empty() {
             return Ok(found);
         }
     }
-    Err(LinkError::Name { host: host.into(), why })
+    let host = host.to_owned();
+    Err(failed.map_or(LinkError::Unknown(host.clone()), |why| LinkError::Name { host, why }))
 }
 
 /// Asks one server after the other until one can say.
@@ -204,8 +205,7 @@ mod tests {
             let found = look_up("r", &resolver, port).await.unwrap();
             assert_eq!(found, [IpAddr::from([10, 0, 0, 1])]);
             let error = look_up("other", &resolver, port).await.unwrap_err();
-            let why = "no such name".to_owned();
-            assert_eq!(error, LinkError::Name { host: "other".into(), why });
+            assert_eq!(error, LinkError::Unknown("other".into()));
         }
     }
 
