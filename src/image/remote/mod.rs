@@ -16,6 +16,7 @@
 //! What the other side says is input: sizes are bounded, digests recomputed, addresses that it sends us to
 //! get no password of another host, and nothing is sent without TLS unless the operator wrote so.
 
+#[cfg_attr(not(feature = "s3"), path = "no_bucket.rs")]
 mod bucket;
 mod error;
 mod http;

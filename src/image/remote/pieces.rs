@@ -13,7 +13,6 @@ use std::{
 use bytes::Bytes;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 
@@ -157,37 +156,6 @@ impl Source {
                 return;
             }
             at += piece as u64;
-        }
-    }
-}
-
-/// Hashes a blob while it is read from its begin to its end.
-pub(super) struct Check {
-    work: Work,
-    hasher: Sha256,
-}
-
-impl Check {
-    pub(super) fn new(work: Work) -> Self {
-        Self { work, hasher: Sha256::new() }
-    }
-
-    /// Takes the next bytes.
-    pub(super) async fn take(self, bytes: Bytes) -> Self {
-        let Self { work, mut hasher } = self;
-        let hashed = work.run(Share::File, move || {
-            hasher.update(&bytes);
-            hasher
-        });
-        let hasher = hashed.await;
-        Self { work, hasher }
-    }
-
-    /// Whether they were what they were to be: a store's file may be damaged.
-    pub(super) fn end(self, expected: Digest) -> Result<(), StoreError> {
-        match Digest::from_bytes(self.hasher.finalize().into()) == expected {
-            true => Ok(()),
-            false => Err(StoreError::Corrupt { digest: expected }),
         }
     }
 }

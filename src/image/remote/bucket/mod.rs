@@ -13,6 +13,7 @@
 //! `AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP=true` for one without TLS, `AWS_ACCESS_KEY_ID` and
 //! `AWS_SECRET_ACCESS_KEY`, a web identity, or whatever the machine's metadata service gives.
 
+mod check;
 mod connector;
 mod failure;
 mod objects;

@@ -7,7 +7,7 @@ use object_store::{
 use tokio::task::JoinSet;
 use tokio_stream::{Stream, StreamExt};
 
-use super::{Bucket, failure::failed};
+use super::{Bucket, check::Check, failure::failed};
 use crate::{
     core::{
         image::Digest,
@@ -15,10 +15,7 @@ use crate::{
     },
     image::{
         manifest::Descriptor,
-        remote::{
-            Name, RemoteError,
-            pieces::{Check, Source},
-        },
+        remote::{Name, RemoteError, pieces::Source},
     },
 };
 

@@ -1,6 +1,7 @@
 //! Real registries and buckets, links that are cut, and servers that do what a test says.
 
 mod breaks;
+#[cfg(feature = "s3")]
 mod bucket;
 mod fake;
 mod hostile;
