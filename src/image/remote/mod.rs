@@ -20,7 +20,6 @@
 mod bucket;
 mod error;
 mod http;
-mod location;
 mod meter;
 mod patience;
 mod pieces;
@@ -31,11 +30,11 @@ mod registry;
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 pub use error::RemoteError;
-pub use location::{Location, LocationError, Name, RemoteTag};
 pub use meter::{Meter, Progress};
 pub use pull::{Pull, Pulled};
 pub use push::{Push, Pushed};
 
+pub use crate::core::image::{Location, Name, RemoteTag};
 use crate::{core::image::Digest, os::work::Work};
 use bucket::Bucket;
 use registry::Registry;

@@ -6,8 +6,11 @@ use std::{convert::Infallible, pin::Pin, time::SystemTime};
 use bytes::Bytes;
 use tokio_stream::Stream;
 
-use super::{Name, Options, RemoteError, location::BucketPlace, pieces::Source};
-use crate::{core::image::Digest, image::manifest::Descriptor};
+use super::{Name, Options, RemoteError, pieces::Source};
+use crate::{
+    core::image::{BucketPlace, Digest},
+    image::manifest::Descriptor,
+};
 
 /// Nothing is one.
 pub(super) struct Bucket(Infallible);

@@ -28,10 +28,9 @@ use object_store::{
 use super::{
     Name, Options, RemoteError,
     http::{Http, tls_config},
-    location::BucketPlace,
 };
 use crate::core::{
-    image::{Digest, ImageId},
+    image::{BucketPlace, Digest, ImageId},
     limits::{REMOTE_ANSWER, REMOTE_ATTEMPTS_MAX, REMOTE_PAUSE_MAX, REMOTE_PAUSE_MIN},
 };
 use connector::Connector;

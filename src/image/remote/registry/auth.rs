@@ -17,11 +17,10 @@ use super::{
     request::{bare, complaints},
 };
 use crate::{
-    core::limits::REMOTE_ANSWER_BYTES_MAX,
+    core::{image::Transport, limits::REMOTE_ANSWER_BYTES_MAX},
     image::remote::{
         RemoteError,
         http::{LinkError, Payload, read_all},
-        location::Transport,
     },
 };
 

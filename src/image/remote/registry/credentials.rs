@@ -16,8 +16,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
 use crate::{
-    core::limits::CREDENTIALS_BYTES_MAX,
-    image::remote::{RemoteError, location::RegistryPlace},
+    core::{image::RegistryPlace, limits::CREDENTIALS_BYTES_MAX},
+    image::remote::RemoteError,
 };
 
 /// What proves to a registry who we are, and where that was looked for.

@@ -20,8 +20,8 @@ use url::Url;
 use super::{
     Options, RemoteError,
     http::{Http, LinkError, Payload, tls_config},
-    location::{RegistryPlace, Transport},
 };
+use crate::core::image::{RegistryPlace, Transport};
 use auth::Auth;
 use credentials::Credentials;
 pub(super) use download::Coming;

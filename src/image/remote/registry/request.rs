@@ -13,12 +13,14 @@ use url::Url;
 
 use super::Registry;
 use crate::{
-    core::limits::{REMOTE_ANSWER_BYTES_MAX, REMOTE_REDIRECTS_MAX},
+    core::{
+        image::Transport,
+        limits::{REMOTE_ANSWER_BYTES_MAX, REMOTE_REDIRECTS_MAX},
+    },
     image::remote::{
         RemoteError,
         error::shown,
         http::{Download, LinkError, Payload, read_all},
-        location::Transport,
         patience::Patience,
         pieces::Source,
     },

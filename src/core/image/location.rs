@@ -2,10 +2,8 @@
 
 use std::fmt;
 
-use crate::core::{
-    image::{Digest, ImageId, Reference, ReferenceError, Remote as InRegistry},
-    limits::{BUCKET_PREFIX_BYTES_MAX, REGISTRY_BYTES_MAX},
-};
+use super::{Digest, ImageId, Reference, ReferenceError, Remote as InRegistry};
+use crate::core::limits::{BUCKET_PREFIX_BYTES_MAX, REGISTRY_BYTES_MAX};
 
 /// A place for images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,14 +18,16 @@ pub enum Location {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistryPlace {
     /// Host and, perhaps, port.
-    pub(super) registry: String,
-    pub(super) repository: String,
-    pub(super) transport: Transport,
+    pub registry: String,
+    /// The path within the registry.
+    pub repository: String,
+    /// How it is spoken to.
+    pub transport: Transport,
 }
 
 /// How a registry is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Transport {
+pub enum Transport {
     /// In TLS.
     Tls,
     /// In TLS, or without where the other side has none, but then never with a password: it is on this
@@ -40,9 +40,10 @@ pub(super) enum Transport {
 /// A part of a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketPlace {
-    pub(super) bucket: String,
+    /// The bucket.
+    pub bucket: String,
     /// Without slashes at its ends; empty for all of the bucket.
-    pub(super) prefix: String,
+    pub prefix: String,
 }
 
 /// What an image is called at its place.
@@ -118,7 +119,7 @@ impl Location {
 
 impl RegistryPlace {
     /// Whom to connect to. Docker's own registry is called otherwise than where it is.
-    pub(super) fn host(&self) -> &str {
+    pub fn host(&self) -> &str {
         match self.registry.as_str() {
             "docker.io" | "index.docker.io" => "registry-1.docker.io",
             other => other,
