@@ -1,34 +1,24 @@
-//! A real bucket: s3s-fs, or moto where that is not.
+//! A real bucket: s3s-fs.
 
-use std::process::Command;
-
-use tempfile::TempDir;
-
-use super::{Cutter, Local, Options, Server, Way, named, noise, open, options, wanted};
+use super::{
+    Cutter, Local, Options, Way, named, noise, open, options,
+    servers::{KEY, SECRET, Server},
+    wanted,
+};
 use crate::{
     core::image::Ttl,
     image::{
         remote::{Kind, Meter, Name, RemoteError, bucket::Record, http::LinkError},
-        store::tests::{at, tar},
+        store::tests::{at, skip, tar},
     },
 };
 
-const KEY: &str = "AKEXAMPLE";
-const SECRET: &str = "SKEXAMPLE";
 /// More than one part, and the last one shorter.
 const LAYER: usize = 20 << 20;
 
 /// A server with an empty bucket.
 fn server(test: &str) -> Option<Server> {
-    let directory: TempDir = tempfile::tempdir().unwrap();
-    std::fs::create_dir(directory.path().join("bucket")).unwrap();
-    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/bin/s3s-fs");
-    let program = if std::path::Path::new(built).exists() { built } else { "s3s-fs" };
-    let mut command = Command::new(program);
-    command.env("RUST_LOG", "info").env("NO_COLOR", "1").args(["--host", "127.0.0.1"]);
-    command.args(["--port", "0", "--access-key", KEY, "--secret-key", SECRET]);
-    command.arg(directory.path());
-    Server::start(test, &mut command, "running at http://127.0.0.1:", directory)
+    Server::bucket().map_err(|why| skip(test, &why)).ok()
 }
 
 fn keys(port: u16, secret: &str) -> Options {

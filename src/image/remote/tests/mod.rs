@@ -6,21 +6,19 @@ mod bucket;
 mod fake;
 mod hostile;
 mod registry;
+#[path = "../../../../tests/servers/mod.rs"]
+#[allow(dead_code)]
+mod servers;
 mod tokens;
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use serde_json::json;
-use tempfile::TempDir;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -35,127 +33,23 @@ use crate::{
     },
     os::work::Work,
 };
+use servers::{Guard, PASSWORD, Server, USER};
 
-const USER: &str = "someone";
-const PASSWORD: &str = "pa:ss word";
-/// What `htpasswd -B` makes of them.
-const HTPASSWD: &str = "someone:$2y$05$GKz9SgH3tAm9Hj80HhEuVOmodTOs8.zqXkPLgpLJJrZsZDSTTrf6G\n";
-
-/// A server that ends with the test.
-struct Server {
-    child: Child,
-    port: u16,
-    directory: TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Server {
-    /// Starts a program and waits for the line that says where it listens; `None` if there is no such
-    /// program.
-    fn start(test: &str, command: &mut Command, mark: &str, directory: TempDir) -> Option<Self> {
-        let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = match spawned.spawn() {
-            Ok(child) => child,
-            Err(error) => {
-                skip(test, &format!("{:?}: {error}", command.get_program()));
-                return None;
-            }
-        };
-        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        let (tell, told) = std::sync::mpsc::channel();
-        let readers: [Box<dyn BufRead + Send>; 2] =
-            [Box::new(BufReader::new(out)), Box::new(BufReader::new(err))];
-        for reader in readers {
-            let tell = tell.clone();
-            // To the end: a server whose output nobody reads stops.
-            std::thread::spawn(move || {
-                reader.lines().map_while(Result::ok).for_each(|line| drop(tell.send(line)));
-            });
-        }
-        drop(tell);
-        let mut said = Vec::new();
-        let port = loop {
-            let line = told.recv().unwrap_or_else(|_| panic!("it ended: {said:#?}"));
-            let after = line.split_once(mark).map(|(_, after)| after.to_owned());
-            let digits = |text: String| text.chars().take_while(char::is_ascii_digit).collect();
-            if let Some(port) = after.map(digits).and_then(|text: String| text.parse().ok()) {
-                break port;
-            }
-            said.push(line);
-        };
-        Some(Self { child, port, directory })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-}
-
-/// What a registry asks of its clients.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Guard {
-    Open,
-    Password,
-    TlsAndPassword,
-}
-
-/// Debian's docker-registry.
+/// A registry, or a skip.
 fn docker_registry(test: &str, guard: Guard) -> Option<Server> {
-    let directory = tempfile::tempdir().unwrap();
-    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    let mut http = json!({"addr": "127.0.0.1:0", "secret": "x"});
-    if guard == Guard::TlsAndPassword {
-        certificate(directory.path());
-        http["tls"] = json!({"certificate": path("cert.pem"), "key": path("key.pem")});
-    }
-    let mut config = json!({
-        "version": "0.1",
-        "log": {"level": "info", "accesslog": {"disabled": true}},
-        "storage": {"filesystem": {"rootdirectory": path("data")}, "delete": {"enabled": true}},
-        "http": http,
-    });
-    if guard != Guard::Open {
-        std::fs::write(path("htpasswd"), HTPASSWD).unwrap();
-        config["auth"] = json!({"htpasswd": {"realm": "tests", "path": path("htpasswd")}});
-    }
-    std::fs::write(path("config.json"), config.to_string()).unwrap();
-    let mut command = Command::new("docker-registry");
-    command.args(["serve", &path("config.json")]);
-    Server::start(test, &mut command, "listening on 127.0.0.1:", directory)
-}
-
-/// A certificate for localhost, and its key.
-fn certificate(directory: &Path) {
-    let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-    let made = rcgen::generate_simple_self_signed(names).unwrap();
-    std::fs::write(directory.join("cert.pem"), made.cert.pem()).unwrap();
-    std::fs::write(directory.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    Server::registry(guard).map_err(|why| skip(test, &why)).ok()
 }
 
 impl Server {
-    fn location(&self, scheme: &str, repository: &str) -> String {
-        format!("{scheme}://127.0.0.1:{}/{repository}", self.port)
-    }
-
     /// With the server's certificate and the password.
     fn options(&self) -> Options {
         self.options_as(&[USER, PASSWORD])
     }
 
     fn options_as(&self, pair: &[&str; 2]) -> Options {
-        let host = format!("127.0.0.1:{}", self.port);
-        let auths = json!({"auths": {host: {"username": pair[0], "password": pair[1]}}});
-        let file = self.path("auth.json");
-        std::fs::write(&file, auths.to_string()).unwrap();
-        let ca = Some(self.path("cert.pem")).filter(|path| path.exists());
+        let file = self.credentials(pair[0], pair[1]);
         let set = [("REGISTRY_AUTH_FILE", file.to_str().unwrap())];
-        Options { ca, ..options(&set) }
+        Options { ca: self.certificate(), ..options(&set) }
     }
 }
 
@@ -201,7 +95,11 @@ impl Local {
     }
 
     async fn pull(&self, remote: &Remote, name: Name) -> Result<Pulled, RemoteError> {
-        remote.pull(&self.store, wanted(name), &Meter::silent()).await
+        self.pull_now(remote, wanted(name)).await
+    }
+
+    async fn pull_now(&self, remote: &Remote, pull: Pull) -> Result<Pulled, RemoteError> {
+        remote.pull(&self.store, pull, &Meter::silent()).await
     }
 
     /// Whether an image is here and every byte of it is what it should be.
