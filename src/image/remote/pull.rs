@@ -24,8 +24,8 @@ use crate::{
 pub struct Pull {
     /// What it is called there. With an image id it has the same id here.
     pub name: Name,
-    /// How long the store keeps it. One that was to end at a moment also ends then, where its place
-    /// says so: a bucket does.
+    /// How long the store keeps it. One that was to end at a moment also ends then: its manifest says so, and the
+    /// record that a bucket has of it.
     pub ttl: Ttl,
     /// A name for it in the store.
     pub tag: Option<Tag>,
@@ -116,6 +116,8 @@ impl Remote {
                 Document::Image(manifest) => {
                     manifest.layer_media().map_err(unfit)?;
                     let digest = Digest::of(&bytes);
+                    let until: Option<SystemTime> =
+                        [until, manifest.expires()].into_iter().flatten().min();
                     return Ok(Found { digest, bytes, manifest, until });
                 }
                 Document::Index(index) => index,

@@ -1,12 +1,17 @@
 //! Debian's docker-registry, and skopeo beside us.
 
-use super::{Guard, Local, PASSWORD, USER, docker_registry, named, noise, open, options};
+use super::{
+    Guard, Local, PASSWORD, Pull, USER, docker_registry, named, noise, open, options, wanted,
+};
 use crate::{
-    core::image::Digest,
+    core::image::{Digest, Ttl},
     image::{
-        manifest::{Descriptor, Index, Platform, media},
+        manifest::{Descriptor, EXPIRES_ANNOTATION, Index, Manifest, Platform, media},
         remote::{Kind, Name, RemoteError, RemoteTag, http::LinkError},
-        store::tests::{read_json, skopeo, tar},
+        store::{
+            NewImage,
+            tests::{at, read_json, skopeo, tar},
+        },
     },
 };
 
@@ -178,4 +183,26 @@ async fn a_tag_is_taken_away_and_never_one_beside_it() {
     assert!(remote.find(&named(&one)).await.unwrap().is_some());
     let error = remote.remove(&named(&other)).await.unwrap_err();
     assert!(matches!(error, RemoteError::NotFound { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_end_that_a_manifest_says_is_kept_to() {
+    let Some(server) = docker_registry("remote::registry::until", Guard::Open) else { return };
+    let (here, there, late) = (Local::new(), Local::new(), Local::new());
+    let remote = open(&server.location("oci", "a"), &options(&[])).await;
+    let plain = here.store.hold(&here.add(&[&tar("a", b"1")]), at(1)).unwrap();
+    let path = here.place.store.path().join("blobs/sha256").join(plain.manifest().hex());
+    let mut manifest: Manifest = serde_json::from_value(read_json(&path)).unwrap();
+    manifest.annotations.insert(EXPIRES_ANNOTATION.into(), "2023-11-14T22:15:00Z".into());
+    let blobs = manifest.blobs().map(|blob| here.store.pin(&blob.digest).unwrap()).collect();
+    let manifest = serde_json::to_vec(&manifest).unwrap();
+    let (ttl, snapshot_id, tag) = (Ttl::Never, None, None);
+    let new = NewImage { manifest, blobs, ttl, snapshot_id, tag };
+    let id = here.store.add_image(new, at(1)).unwrap().id().clone();
+    here.push(&remote, &id).await.unwrap();
+    let pull = |now| Pull { now, ..wanted(named(&id)) };
+    let pulled = there.pull_now(&remote, pull(at(99))).await.unwrap();
+    assert_eq!(pulled.hold.image().ttl, Ttl::Until(at(100)));
+    let answer = late.pull_now(&remote, pull(at(100))).await;
+    assert!(matches!(answer, Err(RemoteError::NotFound { .. })), "{answer:?}");
 }
