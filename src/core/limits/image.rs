@@ -126,8 +126,8 @@ pub const IMAGE_SHOWN_CHARS_MAX: usize = 400;
 pub const IMAGE_REQUESTS_MAX: usize = 256;
 /// Archives that are written and read at once: each holds a thread for as long as its client takes.
 pub const IMAGE_STREAMS_AT_ONCE: usize = 4;
-/// Images that go to registries and buckets and come from there at once: each may hold two parts of an object
-/// ([`REMOTE_PART_BYTES`]).
+/// Images that go to the shared store and come from there at once, and as many for all other registries: each may hold
+/// two parts of an object ([`REMOTE_PART_BYTES`]).
 pub const IMAGE_TRANSFERS_AT_ONCE: usize = 2;
 /// Pieces of an archive that wait for its client, each of [`super::CHUNK_BYTES`] at most.
 pub const IMAGE_STREAM_PIECES: usize = 8;
