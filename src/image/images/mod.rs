@@ -43,5 +43,5 @@ pub use types::{
 #[derive(Clone)]
 pub struct Images(Arc<engine::Engine>);
 
-#[cfg(test)]
+#[cfg(all(test, feature = "images"))]
 mod tests;
