@@ -300,9 +300,12 @@ pub const CLIENT_STREAM_WINDOW_BYTES: u32 = 8 << 20;
 /// After a connection that broke within this time …
 pub const CLIENT_UNSTEADY: Duration = Duration::from_secs(10);
 /// … the window is this part of what that one carried, because what is under way at a break is lost …
-pub const CLIENT_WINDOW_PART: u64 = 4;
+pub const CLIENT_WINDOW_PART: u64 = 2;
 /// … but at least this many bytes.
 pub const CLIENT_STREAM_WINDOW_BYTES_MIN: u32 = 256 << 10;
+/// A piece of memory that comes and goes once where a link breaks all the time, in bytes: glibc keeps twice as
+/// much of what is free from then on.
+pub const CLIENT_HEAP_PIECE_BYTES: usize = 2 << 20;
 /// HTTP/2 window of a connection in the client library, in bytes: one reader that does not read
 /// leaves room for others.
 pub const CLIENT_WINDOW_BYTES: u32 = 32 << 20;

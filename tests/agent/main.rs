@@ -32,7 +32,7 @@ mod output;
 // The shell's tests use more of it.
 #[allow(dead_code)]
 mod proxy;
-mod python;
+mod public;
 mod refusals;
 mod repeats;
 mod safety;

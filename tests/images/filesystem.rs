@@ -8,7 +8,11 @@ use tonic::Status;
 
 use crate::{
     rooted,
-    support::{Agent, Setup, container, have, is_root, python, skip},
+    support::{
+        Agent, Setup,
+        clients::{self, Client, GO, JAVASCRIPT, PYTHON},
+        container, have, is_root, skip,
+    },
     world::{World, all, images, mounting, task},
 };
 
@@ -91,10 +95,26 @@ async fn podman_runs_a_whole_file_system() {
 
 #[tokio::test]
 async fn the_python_client() {
-    if !python::ready() {
+    the_client(&PYTHON).await;
+}
+
+#[tokio::test]
+async fn the_javascript_client() {
+    the_client(&JAVASCRIPT).await;
+}
+
+#[tokio::test]
+async fn the_go_client() {
+    the_client(&GO).await;
+}
+
+async fn the_client(client: &Client) {
+    if !client.ready() {
         return;
     }
-    let Some((_world, agent)) = agent("images in python", python::setup()).await else { return };
+    let Some((_world, agent)) = agent("images of public clients", clients::setup()).await else {
+        return;
+    };
     let variables = [("DOORWARD_PLACE", "/place"), ("DOORWARD_STATE", "/var/lib/doorward")];
-    python::cases_with("images", &agent, agent.host_and_port(), &variables).await;
+    client.cases_with("images", &agent, agent.host_and_port(), &variables).await;
 }

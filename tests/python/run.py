@@ -1,6 +1,6 @@
 """Runs one subject's cases with the public client against a running agent.
 
-Usage: run.py SUBJECT URL TASK_ID SECRET_FILE
+Usage: run.py SUBJECT HOST:PORT TASK_ID SECRET_FILE
 
 Each `case_…` of `cases_SUBJECT.py` runs by itself; the exit code is 1 if one failed.
 """
@@ -35,7 +35,7 @@ class Context:
         return standins.sandbox(self.access(), self.task_id)
 
 
-async def main(subject, url, task_id, secret_file):
+async def main(subject, host_and_port, task_id, secret_file):
     with open(secret_file, "rb") as file:
         secret = file.read().rstrip(b"\n")
     module = importlib.import_module(f"cases_{subject}")
@@ -44,7 +44,7 @@ async def main(subject, url, task_id, secret_file):
     for name, case in cases:
         begun = time.monotonic()
         try:
-            await asyncio.wait_for(case(Context(url, task_id, secret)), CASE_SECONDS_MAX)
+            await asyncio.wait_for(case(Context(f"http://{host_and_port}", task_id, secret)), CASE_SECONDS_MAX)
             print(f"{subject} {name}: ok ({time.monotonic() - begun:.1f} s)", flush=True)
         except BaseException:
             failed += 1

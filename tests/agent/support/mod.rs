@@ -1,11 +1,11 @@
 //! What all tests share: an agent of their own, a client, a word with the kernel, a way to skip.
 
 pub(crate) mod agent;
+pub(crate) mod clients;
 pub(crate) mod container;
 pub(crate) mod control;
 pub(crate) mod door;
 pub(crate) mod processes;
-pub(crate) mod python;
 pub(crate) mod sitting;
 
 use std::{
