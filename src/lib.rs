@@ -9,7 +9,8 @@
 //! - [`files`] serves the file API of public clients, one process a call.
 //! - [`exec`] runs execs: pumps, spools, readers, input.
 //! - [`image`] keeps directories as images: the store, what an image consists of, how a directory becomes a
-//!   layer, layers a directory again, images in use, and the engine that joins them for the doors.
+//!   layer, layers a directory again, images in use, registries and buckets, and the engine that joins them for
+//!   the doors.
 //! - [`doors`] speak to clients: one file or folder a protocol.
 //! - [`agent`] puts it together: configuration, PID 1 duties, shutdown order.
 //! - [`client`] is the library that others link; [`cli`] the command for people. Both stand on

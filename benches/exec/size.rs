@@ -34,7 +34,7 @@ fn first_answer(scale: Scale) {
     line("start to first answer", "ms", "spawn", &rounds, Target::AtMost(10.0));
 }
 
-/// Builds the binary that goes into images, in a directory of its own.
+/// Builds the binary that goes into images where nobody keeps any, in a directory of its own.
 fn static_binary(scale: Scale) {
     let name = "static stripped binary";
     if scale == Scale::Quick {
@@ -50,6 +50,7 @@ fn static_binary(scale: Scale) {
             "--profile",
             "dist",
             "--quiet",
+            "--no-default-features",
             "--bin",
             "doorward",
             "--target",

@@ -475,6 +475,7 @@ pub const SWEEP_BARREN_SCANS_MAX: usize = 16;
 
 const _: () = assert!(IMAGE_STREAMS_AT_ONCE + 4 <= IMAGE_JOBS_AT_ONCE);
 const _: () = assert!(CHUNK_BYTES <= TAIL_BYTES_MAX);
+const _: () = assert!(2 * DNS_WAIT.as_secs() < REMOTE_CONNECT.as_secs());
 const _: () = assert!(4 * ARCHIVE_REPORT_BYTES <= ARCHIVE_WINDOW_BYTES);
 const _: () = assert!(2 * ARCHIVE_XATTRS_BYTES_MAX <= ARCHIVE_ATTACHED_BYTES_MAX);
 const _: () = assert!(SCREEN_STEP_BYTES < SCREEN_BEHIND_BYTES_MAX);

@@ -6,6 +6,7 @@
 pub mod arrivals;
 pub mod caller;
 pub mod changes;
+pub mod dns;
 pub mod envfile;
 pub mod extent;
 pub mod failure;

@@ -68,11 +68,36 @@ async fn a_store_elsewhere_is_shared_and_one_that_cannot_be_ends_the_start() {
 
 #[tokio::test]
 async fn all_mistakes_are_told_at_once() {
-    let flags = ["--image-store=oci://r/i", "--image-compression=xz", "--image-store-max=x"];
+    let flags = [
+        "--image-store=oci://r/i:tag",
+        "--image-compression=xz",
+        "--image-store-max=x",
+        "--image-ca=/nowhere/ca.pem",
+        "--image-env-file=/nowhere/env",
+    ];
     let (status, said) = Setup::new().flags(flags).run().await;
     assert_eq!(status.code(), Some(78), "{said}");
-    let told = ["--image-store \"oci", "--image-compression", "--image-store-max"];
+    let told = [
+        "--image-store \"oci://r/i:tag\": it has a tag",
+        "--image-compression",
+        "--image-store-max",
+        "--image-ca /nowhere/ca.pem",
+        "--image-env-file /nowhere/env",
+    ];
     assert!(told.iter().all(|flag| said.contains(flag)), "{said}");
+}
+
+#[tokio::test]
+async fn passwords_that_cannot_be_read_end_the_start() {
+    let setup = Setup::new();
+    let (env, auth) = (setup.path("env"), setup.path("auth.json"));
+    fs::write(&env, format!("REGISTRY_AUTH_FILE={auth}\n")).unwrap();
+    fs::write(&auth, r#"{"auths": "s3cret"}"#).unwrap();
+    let setup = setup.flags(["--image-store=oci://localhost:1/a", "--image-env-file", &env]);
+    let (status, said) = setup.run().await;
+    assert_eq!(status.code(), Some(78), "{said}");
+    let told = ["--image-store", &auth];
+    assert!(told.iter().all(|word| said.contains(word)) && !said.contains("s3cret"), "{said}");
 }
 
 #[tokio::test]

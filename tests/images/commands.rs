@@ -13,18 +13,24 @@ use crate::{
 };
 
 /// One agent, and commands for it.
-struct Place {
+pub(crate) struct Place {
     agent: Agent,
-    world: World,
+    pub(crate) world: World,
     tokens: String,
 }
 
 impl Place {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// One whose agent has these flags.
+    pub(crate) async fn with(flags: &[&str]) -> Self {
         let world = World::new().await;
         let tokens = world.path("token");
         fs::write(&tokens, format!("{TOKEN}\n")).unwrap();
-        Self { agent: world.agent().await, world, tokens }
+        let setup = flags.iter().fold(world.setup(), |setup, flag| setup.flags([*flag]));
+        Self { agent: setup.start().await, world, tokens }
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -36,7 +42,7 @@ impl Place {
     }
 
     /// Runs a command, and returns its code and all that it said.
-    fn run(&self, args: &[&str]) -> (i32, String, String) {
+    pub(crate) fn run(&self, args: &[&str]) -> (i32, String, String) {
         let output = self.command(args).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
@@ -44,14 +50,14 @@ impl Place {
 
     /// Runs a command that succeeds, and returns what it printed.
     #[track_caller]
-    fn print(&self, args: &[&str]) -> String {
+    pub(crate) fn print(&self, args: &[&str]) -> String {
         let (code, stdout, stderr) = self.run(args);
         assert_eq!(code, 0, "{args:?}: {stdout}{stderr}\n{}", self.agent.log());
         stdout.trim_end().to_string()
     }
 
     #[track_caller]
-    fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         let printed = self.print(&[args, &["--json"]].concat());
         serde_json::from_str(&printed).unwrap_or_else(|_| panic!("{args:?}: {printed}"))
     }

@@ -18,13 +18,13 @@ use crate::{
 };
 
 /// Kills an agent and waits until it is gone.
-async fn kill(agent: &mut Agent) {
+pub(crate) async fn kill(agent: &mut Agent) {
     agent.signal(Signal::KILL);
     agent.ended().await;
 }
 
 /// A tree that takes a moment to pack and to unpack.
-fn large(world: &World) -> String {
+pub(crate) fn large(world: &World) -> String {
     let tree = world.tree("large");
     let mut noise = Noise::new(5);
     for n in 0..300 {

@@ -9,14 +9,22 @@
 #[allow(dead_code, unused_imports)]
 mod support;
 
+#[path = "../servers/mod.rs"]
+#[allow(dead_code)]
+mod servers;
+
 mod archives;
 mod begin;
 mod commands;
 mod filesystem;
+mod gate;
 mod keeping;
 mod killed;
+mod registries;
 mod rooted;
 mod router;
 mod service;
+mod shared;
+mod shared_killed;
 mod tools;
 mod world;

@@ -123,8 +123,9 @@ pub struct ServeArgs {
     )]
     pub state_dir: OsString,
 
-    /// Where images are kept: local (in the state directory), or layout:PATH, an OCI image layout that
-    /// several agents may share.
+    /// Where images are kept: local (in the state directory); layout:PATH or an absolute path, an OCI image layout that several
+    /// agents may share; oci://REGISTRY/REPOSITORY (oci+http:// without TLS) or s3://BUCKET/PREFIX, which agents
+    /// on other machines may share: then what is in the state directory is a cache.
     #[arg(
         long,
         env = "DOORWARD_IMAGE_STORE",
@@ -154,7 +155,18 @@ pub struct ServeArgs {
     )]
     pub image_compression: String,
 
-    /// Let callers name images in registries, oci://REGISTRY/REPOSITORY, which the agent then fetches.
+    /// Variables for registries and buckets that commands do not get, KEY=VALUE a line, before those of the agent
+    /// itself: AWS_…; REGISTRY_AUTH_FILE, or DOCKER_CONFIG, the directory of a config.json with passwords
+    /// (default: $HOME/.docker).
+    #[arg(long, env = "DOORWARD_IMAGE_ENV_FILE", hide_env_values = true, value_name = "FILE")]
+    pub image_env_file: Option<OsString>,
+
+    /// Certificates (PEM) that registries' and buckets' may be signed by, besides the system's.
+    #[arg(long, env = "DOORWARD_IMAGE_CA", hide_env_values = true, value_name = "FILE")]
+    pub image_ca: Option<OsString>,
+
+    /// Let callers name images in registries, oci://REGISTRY/REPOSITORY, which the agent then fetches, and send
+    /// images there.
     #[arg(long, env = "DOORWARD_ALLOW_REMOTE_IMAGES", hide_env_values = true, value_name = "BOOL",
         num_args = 0..=1, require_equals = true, default_missing_value = "true",
         default_value = "false")]

@@ -12,7 +12,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, sync::Arc, time::Durati
 
 pub use self::args::ServeArgs;
 use self::check::{Check, given_path};
-pub use self::images::{ImageSettings, ImageStore, RemoteImages};
+pub use self::images::{ImageSettings, ImageStore, Variables};
 use crate::{
     agent::log,
     core::hosts::HOSTS_FILE,

@@ -5,7 +5,10 @@ use std::io::Write;
 use clap::{Args, Command, FromArgMatches};
 
 use super::*;
-use crate::{core::limits, image::images::Packing};
+use crate::{
+    core::{image::Location, limits},
+    image::images::{Packing, RemoteImages},
+};
 
 /// The flags as a shell would split them; variables are read too, as in the real program.
 fn parse(flags: &[&str]) -> ServeArgs {
@@ -54,6 +57,8 @@ fn defaults_are_those_of_the_limits() {
         store_max: limits::IMAGE_STORE_BYTES,
         compression: Packing::Zstd,
         remote: RemoteImages::Refused,
+        ca: None,
+        variables: Variables::default(),
     };
     assert_eq!(config.images, images);
     assert!(config.entrypoint.is_none() && config.task_id.is_none() && config.tls.is_none());
@@ -109,13 +114,47 @@ fn where_images_are_kept() {
         let config = check(&[&format!("--image-store={text}")]).unwrap();
         assert_eq!(config.images.store, ImageStore::Layout(path.into()));
     }
-    refused(&["--image-store=oci://registry/images"], &["on a disk only"]);
-    refused(&["--image-store=s3://bucket/images"], &["on a disk only"]);
-    refused(&["--image-store=layout:here"], &["absolute path"]);
+    for text in ["oci://registry/images", "oci+http://registry:5000/a/b", "s3://bucket/images"] {
+        match check(&[&format!("--image-store={text}")]) {
+            Ok(config) => assert_eq!(config.images.store, shared(text)),
+            Err(mistakes) => assert!(!cfg!(feature = "s3") && mistakes[0].contains("`s3`")),
+        }
+    }
+    for (text, mistake) in [
+        ("oci://registry", "repository"),
+        ("oci://registry/images:tag", "it has a tag"),
+        ("s3://x", "bucket"),
+        ("http://registry/images", "it begins with none of oci://"),
+        ("layout:here", "absolute path"),
+    ] {
+        refused(&[&format!("--image-store={text}")], &[mistake]);
+    }
     let flags = ["--allow-remote-images", "--image-compression=none", "--image-store-max=1GiB"];
     let images = check(&flags).unwrap().images;
     assert_eq!(images.remote, RemoteImages::Allowed);
     assert_eq!((images.compression, images.store_max), (Packing::Plain, 1 << 30));
+}
+
+fn shared(text: &str) -> ImageStore {
+    ImageStore::Shared(Location::parse(text).unwrap())
+}
+
+#[test]
+fn what_places_need_to_know_is_read_and_not_shown() {
+    let env = file(b"# for the bucket\nAWS_ACCESS_KEY_ID=me\nAWS_SECRET_ACCESS_KEY='s3cret'\n");
+    let flag = format!("--image-env-file={}", env.path().display());
+    let images = check(&[&flag]).unwrap().images;
+    assert_eq!(images.variables.0["AWS_SECRET_ACCESS_KEY"], "s3cret");
+    let shown = format!("{images:?}");
+    assert!(shown.contains("AWS_ACCESS_KEY_ID") && !shown.contains("s3cret"), "{shown}");
+    let bad = file(b"no equals\n");
+    let (env, ca) = (bad.path().display(), bad.path().display());
+    let flags = [&format!("--image-env-file={env}")[..], &format!("--image-ca={ca}")];
+    refused(&flags, &["--image-ca", "--image-env-file"]);
+    let certificate = rcgen::generate_simple_self_signed(["r.example".to_owned()]).unwrap();
+    let ca = file(certificate.cert.pem().as_bytes());
+    let images = check(&[&format!("--image-ca={}", ca.path().display())]).unwrap().images;
+    assert_eq!(images.ca.as_deref(), Some(ca.path()));
 }
 
 #[test]

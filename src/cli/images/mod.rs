@@ -27,11 +27,11 @@ pub struct ImagesArgs {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// List images, the newest first
+    /// List the images on the agent's disk, the newest first
     Ls(Box<ls::LsArgs>),
     /// All about images, with their layers
     Inspect(Box<inspect::InspectArgs>),
-    /// Remove images or tags, and free what nothing else needs
+    /// Remove images, also from a shared store, or tags, and free what nothing else needs
     Rm(Box<keep::RmArgs>),
     /// Give an image a tag
     Tag(Box<keep::TagArgs>),

@@ -20,12 +20,14 @@ const LEFT: &str = "the agent stops as well; the same command goes on with what 
 
 /// The arguments of `doorward images push`.
 #[derive(Args, Debug)]
-#[command(after_help = format!("The agent pushes, with its own credentials. The image's digest is printed.\n\n{EXIT_HELP} \
+#[command(after_help = format!("The agent pushes, with its own credentials, if it was started with --allow-remote-images or \
+    the repository is its --image-store. The image's digest is printed.\n\n{EXIT_HELP} \
     {STOPPED_HELP}"))]
 pub(super) struct PushArgs {
     #[command(flatten)]
     connection: Connection,
-    /// Speak HTTP without TLS; the agent does so only with its own machine unless it was told otherwise
+    /// Speak HTTP without TLS; the agent does so only with its own machine and with the registry of an --image-store that
+    /// is written oci+http://
     #[arg(long)]
     plain_http: bool,
     #[command(flatten)]
@@ -35,7 +37,7 @@ pub(super) struct PushArgs {
     /// Which image: its id, a tag or its digest
     #[arg(value_parser = image())]
     image: String,
-    /// Where to: oci://registry/repository:tag
+    /// Where to: oci://registry/repository:tag; without a tag it is latest
     #[arg(value_parser = remote)]
     to: String,
 }
@@ -67,12 +69,13 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<u8> {
 
 /// The arguments of `doorward images pull`.
 #[derive(Args, Debug)]
-#[command(after_help = format!("The agent pulls, with its own credentials, if it was started with --allow-remote-images. \
-    The image's id is printed.\n\n{EXIT_HELP} {STOPPED_HELP}"))]
+#[command(after_help = format!("The agent pulls, with its own credentials, if it was started with --allow-remote-images or \
+    the repository is its --image-store. The image's id is printed.\n\n{EXIT_HELP} {STOPPED_HELP}"))]
 pub(super) struct PullArgs {
     #[command(flatten)]
     connection: Connection,
-    /// Speak HTTP without TLS; the agent does so only with its own machine unless it was told otherwise
+    /// Speak HTTP without TLS; the agent does so only with its own machine and with the registry of an --image-store that
+    /// is written oci+http://
     #[arg(long)]
     plain_http: bool,
     /// Keep it so long and no longer, in seconds or as 12h or 30d; never: until it is removed [default: until it

@@ -126,6 +126,9 @@ pub const IMAGE_SHOWN_CHARS_MAX: usize = 400;
 pub const IMAGE_REQUESTS_MAX: usize = 256;
 /// Archives that are written and read at once: each holds a thread for as long as its client takes.
 pub const IMAGE_STREAMS_AT_ONCE: usize = 4;
+/// Images that go to the shared store and come from there at once, and as many for all other registries: each may hold
+/// two parts of an object ([`REMOTE_PART_BYTES`]).
+pub const IMAGE_TRANSFERS_AT_ONCE: usize = 2;
 /// Pieces of an archive that wait for its client, each of [`super::CHUNK_BYTES`] at most.
 pub const IMAGE_STREAM_PIECES: usize = 8;
 /// Layers beyond which a snapshot of a mount is one layer with everything: Docker takes 127, and each costs
@@ -150,3 +153,50 @@ pub const IMAGE_VIEW_ENTRIES_MAX: usize = 1 << 18;
 pub const IMAGE_ZSTD_LEVEL: i32 = 1;
 /// Level of gzip for layers: what gzip itself takes.
 pub const IMAGE_GZIP_LEVEL: u32 = 6;
+
+/// Longest prefix in a bucket, in bytes: half of what a key may have.
+pub const BUCKET_PREFIX_BYTES_MAX: usize = 512;
+/// How long a registry or a bucket may take to be found, connected to and shaken hands with.
+pub const REMOTE_CONNECT: Duration = Duration::from_secs(15);
+/// How long one name server may take for an answer: what C libraries allow, and a second server has its turn
+/// within [`REMOTE_CONNECT`].
+pub const DNS_WAIT: Duration = Duration::from_secs(5);
+/// Name servers of /etc/resolv.conf that are asked, as in C libraries …
+pub const DNS_SERVERS_MAX: usize = 3;
+/// … and domains that a short name is looked for in.
+pub const DNS_SEARCHED_MAX: usize = 6;
+/// Largest /etc/resolv.conf that is read, in bytes.
+pub const RESOLV_BYTES_MAX: u64 = 64 * KIB;
+/// How long a transfer of an image may stand still before its link counts as broken.
+pub const REMOTE_SILENCE: Duration = Duration::from_secs(60);
+/// How long an answer may take after all was sent: registries read what they got once more, and join
+/// gigabytes of parts.
+pub const REMOTE_ANSWER: Duration = Duration::from_secs(300);
+/// Attempts in a row that get nowhere, and then a push or a pull gives up …
+pub const REMOTE_ATTEMPTS_MAX: u32 = 6;
+/// … with this pause after the first one; the next ones double …
+pub const REMOTE_PAUSE_MIN: Duration = Duration::from_millis(200);
+/// … up to this, also where the other side asks for more.
+pub const REMOTE_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// Bytes of a blob that go to or come from a file at once: few enough for memory, enough that changing
+/// threads costs nothing.
+pub const REMOTE_PIECE_BYTES: usize = 1 << 20;
+/// Bytes of a blob in one request to a registry: what has to be sent again after a break.
+pub const REMOTE_CHUNK_BYTES: u64 = 32 * MIB;
+/// Bytes of one part of an object. Two are in memory at once. Buckets want at least 5 MiB …
+pub const REMOTE_PART_BYTES: u64 = 8 * MIB;
+/// … and take so many parts of one object; those of larger ones are larger.
+pub const REMOTE_PARTS_MAX: u64 = 10_000;
+/// Largest answer that is held in memory besides manifests, in bytes: tokens, lists of tags, what a
+/// refusal says.
+pub const REMOTE_ANSWER_BYTES_MAX: u64 = MIB;
+/// Redirections that are followed for one request.
+pub const REMOTE_REDIRECTS_MAX: u32 = 5;
+/// Names that are listed of one place.
+pub const REMOTE_NAMES_MAX: usize = 100_000;
+/// Connections to one place that are kept for the next request …
+pub const REMOTE_LINKS_IDLE_MAX: usize = 4;
+/// … for so long: many servers end them after a minute.
+pub const REMOTE_LINK_IDLE: Duration = Duration::from_secs(30);
+/// Largest file of credentials that is read, in bytes.
+pub const CREDENTIALS_BYTES_MAX: u64 = MIB;

@@ -19,9 +19,9 @@ use self::heard::{Heard, Words, follow};
 pub use self::on_demand::{Engines, OnDemand, Open, Opening};
 use super::{inflight::Charge, lookup::Task, status};
 use crate::{
-    core::{image::Reference, limits::IMAGE_REQUEST_BYTES_MAX},
+    core::limits::IMAGE_REQUEST_BYTES_MAX,
     exec::engine::Engine,
-    image::images::{self, Prune, Snapshot, Subject},
+    image::images::{self, Plain, Prune, Pull, Push, Snapshot, Subject},
     wire::doorward::v1::{
         self as wire,
         images_server::{Images as Rpcs, ImagesServer},
@@ -178,11 +178,14 @@ impl Rpcs for Images {
     ) -> Answer<Self::PushImageStream> {
         let request = request.into_inner();
         self.task.check(&request.task_id)?;
-        let image = ask::reference(&request.image)?;
-        let to = ask::remote(&request.to)?;
+        let push = Push {
+            image: ask::reference(&request.image)?,
+            to: ask::remote(&request.to)?,
+            plain: if request.plain_http { Plain::Asked } else { Plain::NotAsked },
+        };
         let (images, heard) = (self.images().await?, Heard::new());
         let told = heard.told();
-        let work = async move { images.push(image, to.to_string(), told).await };
+        let work = async move { images.push(push, told).await };
         let words = Words { event: render::transfer_event, done: render::transfer_done };
         Ok(Response::new(follow(&self.engine, heard, work, words)))
     }
@@ -193,11 +196,15 @@ impl Rpcs for Images {
     ) -> Answer<Self::PullImageStream> {
         let request = request.into_inner();
         self.task.check(&request.task_id)?;
-        let from = Reference::Remote(ask::remote(&request.from)?);
-        let (ttl, tag) = (ask::ttl(request.ttl_seconds)?, ask::tag(&request.tag)?);
+        let pull = Pull {
+            from: ask::remote(&request.from)?,
+            plain: if request.plain_http { Plain::Asked } else { Plain::NotAsked },
+            ttl: ask::ttl(request.ttl_seconds)?,
+            tag: ask::tag(&request.tag)?,
+        };
         let (images, heard) = (self.images().await?, Heard::new());
         let told = heard.told();
-        let work = async move { images.pull(from, ttl, tag, told).await };
+        let work = async move { images.pull(pull, told).await };
         let words = Words { event: render::transfer_event, done: render::transfer_done };
         Ok(Response::new(follow(&self.engine, heard, work, words)))
     }

@@ -10,6 +10,7 @@ use crate::{
     image::{
         crypt::Key,
         record::What,
+        store::Hold,
         unpack::{Origin, Seen, UnpackSpec, view_layers},
     },
 };
@@ -21,6 +22,9 @@ impl Images {
         from: (Reference, Option<Key>),
         to: (Reference, Option<Key>),
     ) -> Result<Vec<Difference>, ImagesError> {
+        let nobody: Told = Arc::new(|_| {});
+        let from = (self.bring(&from.0, &nobody).await?, from.1);
+        let to = (self.bring(&to.0, &nobody).await?, to.1);
         self.run(move |engine| {
             let (from, to) = (engine.look(&from)?, engine.look(&to)?);
             Ok(differences(from, to))
@@ -32,9 +36,8 @@ impl Images {
 type Tree = std::collections::BTreeMap<Vec<u8>, Seen>;
 
 impl Engine {
-    fn look(self: &Arc<Self>, image: &(Reference, Option<Key>)) -> Result<Tree, ImagesError> {
-        let hold = self.hold(&image.0)?;
-        let source = Source::open(&self.store, &hold, image.1.as_ref())?;
+    fn look(self: &Arc<Self>, image: &(Hold, Option<Key>)) -> Result<Tree, ImagesError> {
+        let source = Source::open(&self.store, &image.0, image.1.as_ref())?;
         let nobody: Told = Arc::new(|_| {});
         let teller = Teller::new(&nobody, "reading", None);
         let spec = UnpackSpec::of(Origin::Foreign);

@@ -13,7 +13,11 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
-use super::{Images, ImagesError, Kept, Mounted, Packing, copies::Copies};
+use super::{
+    Images, ImagesError, Kept, Mounted, Packing, Places, RemoteImages,
+    copies::Copies,
+    registry::{Coming, Transfers},
+};
 use crate::{
     core::{
         failure::Kind,
@@ -36,14 +40,14 @@ pub struct Settings {
     /// The agent's directory: mounts in `mounts`, unpacked copies in `spares` and
     /// `trees`, and what we know to be ours in `own`.
     pub state_dir: PathBuf,
-    /// Where images are kept: an OCI image layout, which several agents may share.
+    /// Where images are kept on this machine: an OCI image layout, which several agents may share.
     pub store: PathBuf,
     /// How layers are compressed, if a snapshot does not say.
     pub compression: Packing,
     /// What the blobs of all images may take before the least recently used images go; 0 is no limit.
     pub bytes_max: u64,
-    /// Whether images are pulled and mounted from registries.
-    pub remote: bool,
+    /// Whether callers may name images in registries.
+    pub remote: RemoteImages,
     /// Whether a spare unpacked copy of each used image is kept ready.
     pub spares: bool,
 }
@@ -53,7 +57,9 @@ pub(super) struct Engine {
     pub(super) settings: Settings,
     /// The agent's directory, resolved.
     pub(super) state: PathBuf,
-    pub(super) store: Store,
+    pub(super) store: Arc<Store>,
+    /// Where images are besides.
+    pub(super) places: Places,
     pub(super) mounts: Mounts,
     pub(super) copies: Copies,
     /// What is mounted is held. Held for a few lines, those of the store among them.
@@ -67,6 +73,10 @@ pub(super) struct Engine {
     pub(super) joined: Mutex<HashMap<String, Answer>>,
     /// Archives that are written and read.
     pub(super) streams: Arc<Semaphore>,
+    /// Images that go to other machines and come from them.
+    pub(super) transfers: Transfers,
+    /// Those that are being fetched.
+    pub(super) coming: Coming,
     /// The one spare copy that is being made.
     pub(super) refilling: Semaphore,
     /// The agent ends, and has no patience any more.
@@ -84,6 +94,7 @@ impl Images {
     /// what its operator should be told. It blocks.
     pub fn open(
         settings: Settings,
+        places: Places,
         features: &Features,
         work: Work,
         now: SystemTime,
@@ -92,6 +103,7 @@ impl Images {
         std::fs::create_dir_all(&settings.state_dir).map_err(refused)?;
         let state = settings.state_dir.canonicalize().map_err(refused)?;
         let (store, repaired) = Store::open(&settings.store, now)?;
+        let store = Arc::new(store);
         let (mounts, mut notices) = Mounts::open(&state, features)
             .map_err(|error| ImagesError::io("open the mounts", &error))?;
         if repaired != Default::default() {
@@ -111,6 +123,7 @@ impl Images {
             settings,
             state,
             store,
+            places,
             mounts,
             copies,
             holds: Mutex::default(),
@@ -118,6 +131,8 @@ impl Images {
             since: Mutex::default(),
             joined: Mutex::default(),
             streams: Arc::new(Semaphore::new(IMAGE_STREAMS_AT_ONCE)),
+            transfers: Transfers::new(),
+            coming: Mutex::default(),
             refilling: Semaphore::new(1),
             stop: AtomicBool::new(false),
             under_way: watch::Sender::new(0),
@@ -143,6 +158,15 @@ impl Images {
         F: FnOnce(&Arc<Engine>) -> Result<T, ImagesError> + Send + 'static,
     {
         self.run_among(Share::File, job).await
+    }
+
+    /// Follows work to its end, also if nobody waits for it any more.
+    pub(super) async fn to_its_end<T: Send + 'static>(
+        work: impl Future<Output = Result<T, ImagesError>> + Send + 'static,
+    ) -> Result<T, ImagesError> {
+        tokio::spawn(work).await.unwrap_or_else(|error| {
+            Err(ImagesError::internal(format!("work on images broke off: {error}")))
+        })
     }
 
     async fn run_among<T, F>(&self, share: Share, job: F) -> Result<T, ImagesError>
@@ -248,10 +272,10 @@ impl Engine {
 }
 
 /// A request that is under way.
-struct UnderWay(Arc<Engine>);
+pub(super) struct UnderWay(Arc<Engine>);
 
 impl UnderWay {
-    fn begin(engine: &Arc<Engine>) -> Result<Self, ImagesError> {
+    pub(super) fn begin(engine: &Arc<Engine>) -> Result<Self, ImagesError> {
         if engine.stopped() {
             return Err(ImagesError::stopped());
         }

@@ -39,7 +39,7 @@ impl Engine {
     }
 
     /// What all blobs may take.
-    fn bytes_max(&self) -> u64 {
+    pub(super) fn bytes_max(&self) -> u64 {
         match self.settings.bytes_max {
             0 => u64::MAX,
             bytes => bytes,

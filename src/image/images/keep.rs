@@ -1,13 +1,14 @@
 //! Images as they are kept: listed, described, named and removed.
 
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use super::{
-    Described, Images, ImagesError, Kept, KeptLayer, engine::Engine, source::read_manifest,
+    Described, Images, ImagesError, Kept, KeptLayer, Told, engine::Engine, source::read_manifest,
 };
 use crate::{
     core::{
-        image::{Digest, Reference, Tag, Ttl},
+        failure::Kind,
+        image::{Digest, ImageId, Reference, Tag, Ttl},
         limits::MANIFEST_BYTES_MAX,
     },
     image::{
@@ -33,20 +34,26 @@ impl Images {
         self.run_soon(move |engine| engine.describe(&image)).await
     }
 
-    /// Takes an id or a tag away; returns the bytes that are free by it.
+    /// Takes an id or a tag away, an id also from where the other machines find it; returns the bytes that are
+    /// free here by it.
     pub async fn remove(&self, image: Reference) -> Result<u64, ImagesError> {
         // Who makes a spare copy uses the image.
         let _none = self.0.refilling.acquire().await;
-        self.run(move |engine| engine.remove(&image)).await
+        let Some(id) = self.run_soon(move |engine| engine.doomed(&image)).await? else {
+            return Ok(0);
+        };
+        let was_elsewhere = self.unshare(&id).await?;
+        match self.run(move |engine| engine.remove(&id)).await {
+            Err(error) if error.kind == Kind::Unknown && was_elsewhere => Ok(0),
+            removed => removed,
+        }
     }
 
     /// Gives an image a tag, taking it from the image that had it.
     pub async fn tag(&self, image: Reference, tag: Tag) -> Result<(), ImagesError> {
-        self.run_soon(move |engine| {
-            let hold = engine.hold(&image)?;
-            Ok(engine.store.tag(hold.id(), &tag, SystemTime::now())?)
-        })
-        .await
+        let nobody: Told = Arc::new(|_| {});
+        let hold = self.bring(&image, &nobody).await?;
+        self.run_soon(move |engine| Ok(engine.store.tag(hold.id(), &tag, SystemTime::now())?)).await
     }
 }
 
@@ -112,7 +119,8 @@ impl Engine {
         }
     }
 
-    fn remove(&self, reference: &Reference) -> Result<u64, ImagesError> {
+    /// The image that is to be removed by a name, if it is not mounted. A tag is taken away at once, and is all.
+    fn doomed(&self, reference: &Reference) -> Result<Option<ImageId>, ImagesError> {
         let id = match reference {
             Reference::Image(id) => id.clone(),
             Reference::Tag(tag) => match self.store.untag(tag) {
@@ -120,18 +128,28 @@ impl Engine {
                 Err(StoreError::NotFound { .. }) => {
                     self.store.find(reference, SystemTime::now())?.id
                 }
-                taken => return Ok(taken.map(|()| 0)?),
+                taken => return Ok(taken.map(|()| None)?),
             },
             Reference::Remote(remote) => {
                 return Err(ImagesError::invalid(format!("remove {remote}: it is not kept here")));
             }
         };
+        self.unmounted(&id)?;
+        Ok(Some(id))
+    }
+
+    fn unmounted(&self, id: &ImageId) -> Result<(), ImagesError> {
         let mounts = self.mounts.list();
         if let Some(mount) = mounts.iter().find(|mount| mount.image == id.as_str()) {
             let path = &mount.asked;
             return Err(ImagesError::refused(format!("remove {id}: it is mounted at {path:?}")));
         }
-        let collected = self.store.remove(&id, SystemTime::now()).map_err(|error| match error {
+        Ok(())
+    }
+
+    fn remove(&self, id: &ImageId) -> Result<u64, ImagesError> {
+        self.unmounted(id)?;
+        let collected = self.store.remove(id, SystemTime::now()).map_err(|error| match error {
             StoreError::Held { id } => {
                 ImagesError::refused(format!("remove {id}: somebody uses it"))
             }

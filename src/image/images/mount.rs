@@ -25,7 +25,8 @@ use crate::{
 
 /// A request for a mount.
 pub(super) struct Wanted {
-    pub(super) image: Option<Reference>,
+    /// In use; `None` is an empty directory.
+    pub(super) image: Option<Hold>,
     pub(super) path: Vec<u8>,
     pub(super) key: Option<Key>,
     pub(super) told: Told,
@@ -41,8 +42,18 @@ impl Images {
         key: Option<Key>,
         told: Told,
     ) -> Result<Mounted, ImagesError> {
-        let wanted = Wanted { image, path, key, told };
-        self.run(move |engine| engine.mount(wanted)).await
+        // What is wrong with the request comes before what is there.
+        MountPath::parse(&path).map_err(ImagesError::invalid)?;
+        let images = self.clone();
+        Self::to_its_end(async move {
+            let image = match &image {
+                Some(reference) => Some(images.bring(reference, &told).await?),
+                None => None,
+            };
+            let wanted = Wanted { image, path, key, told };
+            images.run(move |engine| engine.mount(wanted)).await
+        })
+        .await
     }
 
     /// Shows again what a mount at exactly this path has hidden.
@@ -82,9 +93,7 @@ impl Images {
 impl Engine {
     fn mount(self: &Arc<Self>, wanted: Wanted) -> Result<Mounted, ImagesError> {
         let Wanted { image, path, key, told } = wanted;
-        // What is wrong with the request comes before what is there.
-        MountPath::parse(&path).map_err(ImagesError::invalid)?;
-        let Some(reference) = image else {
+        let Some(hold) = image else {
             if key.is_some() {
                 return Err(ImagesError::invalid(
                     "an empty directory is not sealed: it has no key",
@@ -100,7 +109,6 @@ impl Engine {
             }
             return Ok(mounted);
         };
-        let hold = self.hold(&reference)?;
         let source = Source::open(&self.store, &hold, key.as_ref())?;
         let teller = Teller::new(&told, "unpacking", Some(source.bytes()));
         let trees = Trees { engine: self, id: hold.id(), source: &source, teller: teller.clone() };
@@ -170,13 +178,10 @@ impl Engine {
         swept.map_err(|error| ImagesError::io("remove what was unmounted", &error))
     }
 
-    /// Takes the image that a caller named into use.
+    /// Takes an image that is here into use.
     pub(super) fn hold(&self, reference: &Reference) -> Result<Hold, ImagesError> {
-        if let Reference::Remote(remote) = reference {
-            return self.pulled(remote);
-        }
         let now = SystemTime::now();
-        let image = self.store.find(reference, now)?;
+        let image = self.find(reference)?;
         Ok(self.store.hold(&image.id, now)?)
     }
 

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     core::{
         failure::Kind,
-        image::{ImageId, Reference},
+        image::{ImageId, Reference, Ttl},
         limits::{
             IMAGE_GZIP_LEVEL, IMAGE_LAYERS_STACKED_MAX, IMAGE_ZSTD_LEVEL, SNAPSHOT_THREADS_MAX,
             TREE_RECORD_FILE_BYTES_MAX,
@@ -66,7 +66,7 @@ impl Images {
     pub async fn snapshot(&self, wanted: Snapshot, told: Told) -> Result<Kept, ImagesError> {
         let mut answer = match wanted.snapshot_id.clone() {
             Some(snapshot_id) => self.join(snapshot_id, wanted, told),
-            None => return self.run(move |engine| engine.snapshot(&wanted, &told)).await,
+            None => return Self::to_its_end(self.clone().make_and_share(wanted, told)).await,
         };
         let answer = answer.wait_for(Option::is_some).await;
         let answer = answer.ok().and_then(|answer| answer.clone());
@@ -84,22 +84,35 @@ impl Images {
         drop(joined);
         let images = self.clone();
         tokio::spawn(async move {
-            let result = images.run(move |engine| engine.snapshot(&wanted, &told)).await;
+            let result = images.clone().make_and_share(wanted, told).await;
             // Whoever comes from here on finds the image in the store.
             images.0.joined.lock().remove(&snapshot_id);
             tell.send_replace(Some(result));
         });
         answer
     }
+
+    /// Makes a snapshot, or finds it made, and puts it where the other machines find it: then it may be told.
+    async fn make_and_share(self, wanted: Snapshot, told: Told) -> Result<Kept, ImagesError> {
+        let tell = told.clone();
+        let (kept, _hold) = self.run(move |engine| engine.snapshot(&wanted, &tell)).await?;
+        self.share(&kept.image.id, &told).await?;
+        Ok(kept)
+    }
 }
 
 impl Engine {
-    fn snapshot(self: &Arc<Self>, wanted: &Snapshot, told: &Told) -> Result<Kept, ImagesError> {
+    fn snapshot(
+        self: &Arc<Self>,
+        wanted: &Snapshot,
+        told: &Told,
+    ) -> Result<(Kept, Hold), ImagesError> {
         let now = SystemTime::now();
         if let Some(snapshot_id) = &wanted.snapshot_id
             && let Some(image) = self.store.by_snapshot_id(snapshot_id, now)?
         {
-            return self.kept(image);
+            let hold = self.store.hold(&image.id, now)?;
+            return Ok((self.kept(image)?, hold));
         }
         let directory = directory(&wanted.subject)?;
         let teller = Teller::new(told, "reading", None);
@@ -110,9 +123,9 @@ impl Engine {
         if own && let Err(error) = mark(&self.own(hold.id())) {
             tracing::warn!("ignoring that {} is not known as ours: {error}", hold.id());
         }
-        let kept = self.kept(hold.image().clone());
+        let kept = self.kept(hold.image().clone())?;
         self.collect_too_many();
-        kept
+        Ok((kept, hold))
     }
 
     /// Packs the directory, with nothing mounted or unmounted around it meanwhile.
@@ -238,6 +251,9 @@ impl Engine {
             Some(base) => Draft::on(&named_as_oci(&base.source), base.source.config.clone()),
             None => Draft::empty(Platform::here()),
         };
+        if let Ttl::Until(end) = wanted.ttl {
+            draft.expires(end);
+        }
         let mut blobs = Vec::new();
         if let Some((layer, pending)) = packed.layer {
             draft.push(layer, now);

@@ -2,13 +2,14 @@
 
 use std::{
     io::{self, Read, Write},
+    sync::Arc,
     time::SystemTime,
 };
 
 use bytes::{Buf, Bytes};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::{Archive, Form, Images, ImagesError, Kept, engine::Engine};
+use super::{Archive, Form, Images, ImagesError, Kept, Told, engine::Engine};
 use crate::{
     core::{
         failure::Kind,
@@ -29,7 +30,8 @@ impl Images {
         form: Form,
     ) -> Result<(Archive, Option<u64>), ImagesError> {
         let permit = self.0.stream()?;
-        let hold = self.run(move |engine| engine.exported(&image, form)).await?;
+        let nobody: Told = Arc::new(|_| {});
+        let hold = exportable(self.bring(&image, &nobody).await?, form)?;
         let (to, archive) = mpsc::channel(IMAGE_STREAM_PIECES);
         let images = self.clone();
         tokio::spawn(async move {
@@ -55,9 +57,18 @@ impl Images {
         tag: Option<Tag>,
     ) -> Result<Vec<Kept>, ImagesError> {
         let permit = self.0.stream()?;
-        self.run(move |engine| {
-            let _permit = permit;
-            engine.import(pieces, ttl, tag.as_ref())
+        let images = self.clone();
+        Self::to_its_end(async move {
+            let imported = images.run(move |engine| {
+                let _permit = permit;
+                engine.import(pieces, ttl, tag.as_ref())
+            });
+            let kept = imported.await?;
+            let nobody: Told = Arc::new(|_| {});
+            for kept in &kept {
+                images.share(&kept.image.id, &nobody).await?;
+            }
+            Ok(kept)
         })
         .await
     }
@@ -70,18 +81,6 @@ impl Engine {
             let text = format!("{IMAGE_STREAMS_AT_ONCE} archives are being written or read");
             ImagesError::new(Kind::Exhausted, text)
         })
-    }
-
-    /// Takes the image that is to be written into use.
-    fn exported(&self, image: &Reference, form: Form) -> Result<Hold, ImagesError> {
-        let hold = self.hold(image)?;
-        match (form, hold.image().sealed) {
-            (Form::Docker, true) => Err(ImagesError::invalid(format!(
-                "export {}: it is sealed, and Docker could not read it; an OCI archive keeps it sealed",
-                hold.id()
-            ))),
-            (Form::Oci | Form::Docker, _) => Ok(hold),
-        }
     }
 
     fn export(
@@ -129,6 +128,17 @@ impl Engine {
         let kept = kept.collect();
         self.collect_too_many();
         kept
+    }
+}
+
+/// An image in use, if it can have this form.
+fn exportable(hold: Hold, form: Form) -> Result<Hold, ImagesError> {
+    match (form, hold.image().sealed) {
+        (Form::Docker, true) => Err(ImagesError::invalid(format!(
+            "export {}: it is sealed, and Docker could not read it; an OCI archive keeps it sealed",
+            hold.id()
+        ))),
+        (Form::Oci | Form::Docker, _) => Ok(hold),
     }
 }
 

@@ -32,9 +32,21 @@ impl Teller {
 
     /// So many more bytes are done.
     pub(super) fn add(&self, bytes: u64) {
+        self.change(|progress| progress.done_bytes = progress.done_bytes.saturating_add(bytes));
+    }
+
+    /// So many bytes are done of so many.
+    pub(super) fn reached(&self, done: u64, of: u64) {
+        self.change(|progress| {
+            progress.done_bytes = done;
+            progress.total_bytes = Some(of);
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Progress)) {
         let due = {
             let mut state = self.state.lock();
-            state.progress.done_bytes = state.progress.done_bytes.saturating_add(bytes);
+            change(&mut state.progress);
             let now = Instant::now();
             let due = state.last.is_none_or(|last| now.duration_since(last) >= IMAGE_WORD);
             if due {

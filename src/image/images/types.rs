@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::ImagesError;
 use crate::{
     core::{
-        image::{Digest, ImageId, Tag, Ttl},
+        image::{Digest, ImageId, Reference, Remote, Tag, Ttl},
         mounts::Way,
     },
     image::{crypt::Key, store},
@@ -62,6 +62,48 @@ pub struct Snapshot {
     pub compression: Option<Packing>,
     /// A name for it.
     pub tag: Option<Tag>,
+}
+
+/// A request for an image to be in a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Push {
+    /// The image.
+    pub image: Reference,
+    /// Where it is to be, and what it is to be called there: `latest` if that does not say.
+    pub to: Remote,
+    /// Whether that is to be spoken to without TLS.
+    pub plain: Plain,
+}
+
+/// A request for an image of a registry to be here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pull {
+    /// The image.
+    pub from: Remote,
+    /// Whether its registry is to be spoken to without TLS.
+    pub plain: Plain,
+    /// How long it is kept.
+    pub ttl: Ttl,
+    /// A name for it.
+    pub tag: Option<Tag>,
+}
+
+/// Whether a caller wants a registry without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plain {
+    /// It was not asked for. Who is on this machine may be spoken to so all the same, without a password.
+    NotAsked,
+    /// It was; it is refused where the operator has not allowed it.
+    Asked,
+}
+
+/// Whether callers may name images in registries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemoteImages {
+    /// `oci://…` names one in any registry.
+    Allowed,
+    /// Only in the repository that is the shared store.
+    Refused,
 }
 
 /// How a layer is compressed.

@@ -1,12 +1,12 @@
 //! Images of our own, made layer by layer.
 
-use std::time::SystemTime;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use serde_json::Map;
 
 use super::{
-    Config, Descriptor, History, LayerMedia, Manifest, Platform, RootFs, SALT_ANNOTATION,
-    SNAPSHOT_HISTORY, media,
+    Config, Descriptor, EXPIRES_ANNOTATION, History, LayerMedia, Manifest, Platform, RootFs,
+    SALT_ANNOTATION, SNAPSHOT_HISTORY, media,
 };
 use crate::core::image::Digest;
 
@@ -15,6 +15,7 @@ use crate::core::image::Digest;
 pub struct Draft {
     config: Config,
     layers: Vec<Descriptor>,
+    annotations: BTreeMap<String, String>,
 }
 
 /// A layer that was made.
@@ -47,12 +48,12 @@ impl Draft {
             history: Vec::new(),
             rest,
         };
-        Self { config, layers: Vec::new() }
+        Self { config, layers: Vec::new(), annotations: BTreeMap::new() }
     }
 
     /// What another image is, layers and configuration.
     pub fn on(manifest: &Manifest, config: Config) -> Self {
-        Self { config, layers: manifest.layers.clone() }
+        Self { config, layers: manifest.layers.clone(), annotations: BTreeMap::new() }
     }
 
     /// Adds a layer on top.
@@ -70,6 +71,11 @@ impl Draft {
         });
     }
 
+    /// Says when the image is to be there no more, wherever it is copied.
+    pub fn expires(&mut self, end: SystemTime) {
+        self.annotations.insert(EXPIRES_ANNOTATION.into(), rfc3339(end));
+    }
+
     /// The configuration's bytes.
     pub fn config(&mut self, created: SystemTime) -> Vec<u8> {
         self.config.created = Some(rfc3339(created));
@@ -84,7 +90,7 @@ impl Draft {
             media_type: Some(media::MANIFEST.into()),
             config,
             layers: self.layers,
-            annotations: Default::default(),
+            annotations: self.annotations,
             rest: Map::new(),
         };
         serde_json::to_vec(&manifest).expect("a document of ours is JSON")

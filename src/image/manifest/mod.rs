@@ -17,6 +17,8 @@ pub use read::{Document, ManifestError, parse, parse_config};
 
 /// Annotation of a sealed blob's descriptor: the salt of its key.
 pub const SALT_ANNOTATION: &str = "doorward.salt";
+/// Annotation of a manifest: when the image is to be there no more, in RFC 3339.
+pub const EXPIRES_ANNOTATION: &str = "doorward.expires";
 /// What the history of an image says of a layer that we made.
 pub const SNAPSHOT_HISTORY: &str = "doorward snapshot";
 

@@ -1,6 +1,6 @@
 //! Documents that others made, read and judged.
 
-use std::fmt;
+use std::{fmt, time::SystemTime};
 
 use serde_json::Value;
 
@@ -115,6 +115,13 @@ impl Manifest {
     /// Whether its configuration is sealed with a caller's key.
     pub fn is_sealed(&self) -> bool {
         self.config.media_type == media::SEALED_CONFIG
+    }
+
+    /// When the image is to be there no more, if whoever made it said so.
+    pub fn expires(&self) -> Option<SystemTime> {
+        let written = self.annotations.get(super::EXPIRES_ANNOTATION)?;
+        let end: prost_types::Timestamp = written.parse().ok()?;
+        SystemTime::try_from(end).ok()
     }
 
     /// Everything it consists of, besides itself.

@@ -127,8 +127,10 @@ fn ours_is_read_back_and_keeps_what_it_stands_on() {
     draft.push(layer(b"one"), created);
     let config = draft.config(created);
     let described = Descriptor::new(media::CONFIG, Digest::of(&config), config.len() as u64);
+    draft.expires(created + Duration::from_millis(500));
     let first = draft.manifest(described.clone());
     let Document::Image(first) = parse(&first).unwrap() else { panic!("an index") };
+    assert_eq!(first.expires(), Some(created + Duration::from_millis(500)));
     let mut config = parse_config(&config, &first).unwrap();
     assert_eq!(config.created.as_deref(), Some("1970-01-01T00:00:01Z"));
     assert_eq!(config.history[0].created_by.as_deref(), Some(SNAPSHOT_HISTORY));
@@ -141,6 +143,7 @@ fn ours_is_read_back_and_keeps_what_it_stands_on() {
         panic!("an index")
     };
     assert_eq!(second.layers[0], first.layers[0]);
+    assert_eq!(second.expires(), None);
     assert_eq!(second.layers[1].annotations[SALT_ANNOTATION], "salt");
     let config = parse_config(&config, &second).unwrap();
     assert_eq!(config.rest["config"], json!({"Env": ["A=b"], "X": 1.5}));

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::SystemTime};
 
 use super::{
     Collected, Hold, Repaired, Store, StoreError,
+    collect::Doomed,
     index::{Entry, Index},
     lock, random,
     record::{About, Record, WrittenBlob},
@@ -82,6 +83,21 @@ impl Store {
     /// Makes an image, in use so that no collection comes before whoever wanted it. When this returns,
     /// the image outlives a crash. When it fails, nothing of it is left.
     pub fn add_image(&self, new: NewImage, now: SystemTime) -> Result<Hold, StoreError> {
+        self.make(ImageId::from_random(random()?), new, now)
+    }
+
+    /// The same for an image that has its id from another store. If there is one of this id, it is the
+    /// answer, and this one is not made.
+    pub fn add_image_as(
+        &self,
+        id: ImageId,
+        new: NewImage,
+        now: SystemTime,
+    ) -> Result<Hold, StoreError> {
+        self.make(id, new, now)
+    }
+
+    fn make(&self, id: ImageId, new: NewImage, now: SystemTime) -> Result<Hold, StoreError> {
         let manifest = image_manifest(&new.manifest)?;
         let descriptor = described(&new.manifest, &manifest);
         let mut writer = self.writer()?;
@@ -90,8 +106,7 @@ impl Store {
         let mut blobs: BTreeMap<Digest, Pending> =
             new.blobs.into_iter().map(|blob| (blob.digest(), blob)).collect();
         blobs.insert(descriptor.digest, writer.finish()?);
-        let id = ImageId::from_random(random()?);
-        let _guard = lock::exclusive(&self.own)?;
+        let guard = lock::exclusive(&self.own)?;
         if let Some(snapshot_id) = &new.snapshot_id
             && let Some(image) = self.snapshot(snapshot_id, now)?
         {
@@ -99,6 +114,18 @@ impl Store {
         }
         let mut index = self.read_index()?;
         self.reconcile(&mut index, &mut Repaired::default(), now)?;
+        let mut doomed = Doomed::new();
+        if index.image(&id).is_some() {
+            match self.look(&id, now) {
+                // It has expired, and nobody has removed it yet.
+                Err(StoreError::NotFound { .. }) => {
+                    let unused = self.unused(&id)?;
+                    let _unused = unused.ok_or_else(|| StoreError::Held { id: id.clone() })?;
+                    doomed = self.discard(&mut index, std::slice::from_ref(&id))?.1;
+                }
+                image => return self.take(image?, now),
+            }
+        }
         if index.count() >= IMAGES_MAX {
             return Err(StoreError::TooMany);
         }
@@ -114,6 +141,8 @@ impl Store {
         if made.is_err() {
             self.undo(&id);
         }
+        drop(guard);
+        self.bury(doomed);
         made
     }
 

@@ -74,7 +74,8 @@ fn two_agents_do_not_share_a_state_directory() {
     let images = world.open();
     let features = crate::os::features::Features::probe("mount,overlay").unwrap();
     let (work, now) = (crate::os::work::Work::new(), std::time::SystemTime::now());
-    let second = crate::image::images::Images::open(world.settings(), &features, work, now);
+    let places = world.places(&work);
+    let second = crate::image::images::Images::open(world.settings(), places, &features, work, now);
     assert!(second.is_err());
     world.close(images);
 }

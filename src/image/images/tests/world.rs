@@ -16,9 +16,11 @@ use crate::{
     image::{
         crypt::Key,
         images::{
-            Event, Images, ImagesError, Kept, Mounted, Packing, Settings, Snapshot, Subject, Told,
+            Event, Images, ImagesError, Kept, Mounted, Packing, Places, RemoteImages, Settings,
+            Snapshot, Subject, Told,
         },
         mounts::tests::world::{fill, picture},
+        remote::Options,
         store::tests::skip,
     },
     os::{features::Features, mount, work::Work},
@@ -61,7 +63,7 @@ impl World {
             store: self.top.join("state/images"),
             compression: Packing::Zstd,
             bytes_max: 0,
-            remote: false,
+            remote: RemoteImages::Refused,
             spares: true,
         }
     }
@@ -74,7 +76,13 @@ impl World {
 
     pub(super) fn open_with(&self, settings: Settings) -> (Images, Vec<String>) {
         let features = Features::probe(self.disabled).unwrap();
-        Images::open(settings, &features, Work::new(), SystemTime::now()).unwrap()
+        let (work, now) = (Work::new(), SystemTime::now());
+        Images::open(settings, self.places(&work), &features, work, now).unwrap()
+    }
+
+    /// No place beyond this machine.
+    pub(super) fn places(&self, work: &Work) -> Places {
+        self.wait(Places::open(None, Options::new(work.clone()))).unwrap()
     }
 
     pub(super) fn wait<T>(&self, future: impl Future<Output = T>) -> T {

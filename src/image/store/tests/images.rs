@@ -1,7 +1,7 @@
 //! Images made, found, named, held and removed.
 
 use super::*;
-use crate::image::store::StoreError;
+use crate::image::store::{StoreError, Which};
 
 #[test]
 fn an_image_is_there_for_everybody_who_opens_the_directory() {
@@ -183,4 +183,28 @@ fn a_pinned_blob_is_there_for_the_next_image_although_its_own_goes() {
     let session = place.names("doorward/tmp").pop().unwrap();
     assert_eq!(place.names(&format!("doorward/tmp/{session}")), ["lock"]);
     assert!(place.blob_path(&Digest::of(&layer)).exists());
+}
+
+#[test]
+fn an_image_of_another_store_keeps_its_id() {
+    let place = Place::new();
+    let id = ImageId::parse("im-other").unwrap();
+    let (layer, second) = (tar("a", b"1"), tar("b", b"2"));
+    let add = |layers: &[&[u8]], ttl, now| {
+        let new = image(&place.store, layers, ttl);
+        place.store.add_image_as(id.clone(), new, now).map(|hold| hold.image().clone())
+    };
+    let made = add(&[&layer], Ttl::Until(at(10)), at(1)).unwrap();
+    assert_eq!((&made.id, made.created), (&id, at(1)));
+    // What is there stays, whatever comes.
+    assert_eq!(add(&[&second], Ttl::Never, at(2)).unwrap().manifest, made.manifest);
+    // It has expired; while somebody uses it, it does not make room.
+    let hold = place.store.hold(&id, at(3)).unwrap();
+    assert!(matches!(add(&[&second], Ttl::Never, at(10)), Err(StoreError::Held { .. })));
+    drop(hold);
+    let other = add(&[&second], Ttl::Never, at(10)).unwrap();
+    assert_eq!((&other.id, other.created), (&id, at(10)));
+    assert_ne!(other.manifest, made.manifest);
+    assert!(!place.blob_path(&Digest::of(&layer)).exists());
+    assert_eq!(place.store.verify(&Which::All, at(11), &|| false).unwrap(), []);
 }
