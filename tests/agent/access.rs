@@ -7,7 +7,7 @@ use ring::hmac;
 use tonic::{Code, Status};
 
 use crate::support::{
-    Agent, Door, Exit, Setup, TASK,
+    Agent, Door, Exit, Setup, TASK, binary,
     door::{TOKEN, refused},
     sh,
 };
@@ -221,9 +221,8 @@ async fn other_users_are_turned_away_from_a_unix_socket() {
         for (mode, file) in [("777", path.as_str()), ("755", agent.dir.path().to_str().unwrap())] {
             std::process::Command::new("chmod").args([mode, file]).status().unwrap();
         }
-        let binary = env!("CARGO_BIN_EXE_doorward");
         let mut command = std::process::Command::new("setpriv");
-        command.args(["--reuid=65534", "--clear-groups", binary, "exec", "--address", &address]);
+        command.args(["--reuid=65534", "--clear-groups", &binary(), "exec", "--address", &address]);
         let output = command.args(["--task-id", TASK, "--", "echo", "in"]).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).to_lowercase();
         if allowed.is_empty() {

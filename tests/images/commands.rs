@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    support::{Agent, TASK, door::TOKEN},
+    support::{Agent, TASK, binary, door::TOKEN},
     world::{World, listing},
 };
 
@@ -34,7 +34,7 @@ impl Place {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
+        let mut command = Command::new(binary());
         command.args(args).stdin(Stdio::null());
         command.env("DOORWARD_ADDRESS", self.agent.address()).env("DOORWARD_TASK_ID", TASK);
         command.env("DOORWARD_TOKEN_FILE", &self.tokens);
@@ -131,7 +131,7 @@ async fn an_archive_goes_out_and_comes_in() {
 #[tokio::test]
 async fn an_agent_that_comes_with_a_command_makes_no_store() {
     let world = World::new().await;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_doorward"));
+    let mut command = Command::new(binary());
     command
         .args(["exec", "--", "sh", "-c", "ls $TMPDIR/*/state"])
         .env("TMPDIR", world.path("state"));

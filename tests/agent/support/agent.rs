@@ -121,7 +121,7 @@ impl Setup {
     }
 
     fn command(&self, mark: &str, container: Option<&Container>) -> Command {
-        let binary = env!("CARGO_BIN_EXE_doorward").to_string();
+        let binary = binary();
         let mut words = self.wrapper.clone();
         words.extend([binary, "serve".into(), "--state-dir".into(), self.state.clone()]);
         for part in [&self.listen, &self.access, &self.flags] {
@@ -314,4 +314,10 @@ fn collect(pipe: impl std::io::Read + Send + 'static) -> Arc<Mutex<String>> {
     });
     let _ = wait.recv();
     text
+}
+
+/// The program that is tested: where it was built, or, for a user who cannot get there, its copy.
+pub(crate) fn binary() -> String {
+    let built = || env!("CARGO_BIN_EXE_doorward").to_string();
+    std::env::var("DOORWARD_TESTS_BINARY").unwrap_or_else(|_| built())
 }

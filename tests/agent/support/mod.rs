@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use agent::{Agent, Setup};
+pub(crate) use agent::{Agent, Setup, binary};
 pub(crate) use control::Control;
 pub(crate) use door::{Door, Exit, TASK, sh};
 
