@@ -29,6 +29,7 @@ pub(crate) fn run(scale: Scale) {
 fn after_many(scale: Scale) {
     let agent = Agent::start(&[]);
     let (runtime, door) = connect(&agent);
+    rest(&agent);
     alone("idle", "MiB", mib(agent.resident_bytes()), Target::AtMost(6.0));
     let before = [agent.descriptors(), agent.threads(), agent.zombies()];
     let execs = scale.pick(1_500, 10_000);
@@ -44,6 +45,14 @@ fn after_many(scale: Scale) {
     for ((kind, before), after) in kinds.into_iter().zip(before).zip(held()) {
         let more = after as f64 - before as f64;
         alone(&format!("more {}", name(kind)), "", more, Target::AtMost(0.0));
+    }
+}
+
+/// Waits until the threads that its start needed are gone: it is idle then.
+fn rest(agent: &Agent) {
+    let (started, busy) = (Instant::now(), agent.threads());
+    while agent.threads() == busy && started.elapsed() < SETTLE {
+        sleep(Duration::from_millis(100));
     }
 }
 

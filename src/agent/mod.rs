@@ -15,7 +15,10 @@ use std::{
     ffi::CString,
     fmt,
     os::unix::ffi::{OsStrExt, OsStringExt},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -67,7 +70,24 @@ pub fn first_act() {
 
 /// What a process does that will be an agent for long, once it listens: it gives back what only its start needed.
 pub fn started() {
-    memory::forget_start();
+    LASTS.store(true, Ordering::Relaxed);
+    memory::give_back();
+}
+
+/// Whether this process lasts, so that it is worth while to give memory back.
+static LASTS: AtomicBool = AtomicBool::new(false);
+/// Threads of the pool. They end when there was no work for ten seconds; with the last of them the agent is at rest.
+static POOL: AtomicUsize = AtomicUsize::new(0);
+
+fn joins_pool() {
+    POOL.fetch_add(1, Ordering::Relaxed);
+    schedule::join_pool();
+}
+
+fn leaves_pool() {
+    if POOL.fetch_sub(1, Ordering::Relaxed) == 1 && LASTS.load(Ordering::Relaxed) {
+        memory::give_back();
+    }
 }
 
 /// A runtime as the agent needs it: one thread that serves, a bounded pool that blocks.
@@ -76,7 +96,8 @@ pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_name("doorward-work")
-        .on_thread_start(schedule::join_pool)
+        .on_thread_start(joins_pool)
+        .on_thread_stop(leaves_pool)
         .build()
 }
 

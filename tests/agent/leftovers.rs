@@ -49,6 +49,16 @@ async fn after_a_thousand_execs_nothing_is_left() {
 }
 
 #[tokio::test]
+async fn at_rest_it_gives_memory_back() {
+    let agent = Agent::start().await;
+    many(&agent, 40).await;
+    let resident = || processes::status(agent.pid(), "VmRSS");
+    let busy = resident();
+    until("it is at rest", || resident() < busy / 4 * 3).await;
+    assert_eq!(agent.door().await.print("echo on").await, "on\n");
+}
+
+#[tokio::test]
 async fn orphans_are_reaped() {
     let agent = Agent::start().await;
     let door = agent.door().await;
