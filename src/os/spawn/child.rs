@@ -15,6 +15,8 @@ pub(super) struct Plan {
     pub(super) candidates: *const *const libc::c_char,
     pub(super) workdir: *const libc::c_char,
     pub(super) stdio: [i32; 3],
+    /// The child is born into the parent's table of descriptors, and all from this number on stay the parent's.
+    pub(super) shared_from: Option<u32>,
     pub(super) terminal: bool,
     pub(super) identity: Option<RawIds>,
     pub(super) label: Option<libc::rlimit>,
@@ -63,7 +65,9 @@ pub(super) extern "C" fn run(plan: *mut Plan) -> ! {
     // SAFETY: the parent passes a plan that it keeps alive and does not touch while it is
     // stopped, which is as long as this function runs.
     let plan = unsafe { &mut *plan };
-    let stages: [(Stage, Step); 6] = [
+    let stages: [(Stage, Step); 7] = [
+        // Before anything else: until then what is changed in the table is changed for the parent.
+        (Stage::Descriptors, own_table),
         (Stage::Session, session),
         (Stage::Redirect, redirect),
         (Stage::Session, terminal),
@@ -97,6 +101,15 @@ fn check(result: libc::c_long) -> Result<(), i32> {
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: libc's location is valid for as long as the thread is.
     Err(unsafe { *errno })
+}
+
+/// Takes a table of descriptors of its own, without what is the parent's only.
+fn own_table(plan: &Plan) -> Result<(), i32> {
+    let Some(from) = plan.shared_from else { return Ok(()) };
+    // SAFETY: plain numbers; the kernel makes the new table before it closes anything in it.
+    check(unsafe {
+        libc::syscall(libc::SYS_close_range, from, u32::MAX, libc::CLOSE_RANGE_UNSHARE)
+    })
 }
 
 fn session(_: &Plan) -> Result<(), i32> {
@@ -175,7 +188,7 @@ fn workdir(plan: &Plan) -> Result<(), i32> {
 /// its start; this is the second belt, where the kernel has it.
 fn close_rest(plan: &Plan) {
     if plan.close_range {
-        // SAFETY: plain numbers; the child's descriptor table is its own (no CLONE_FILES).
+        // SAFETY: plain numbers; the child's descriptor table is its own, by birth or by `own_table`.
         unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, 0u32) };
     }
 }

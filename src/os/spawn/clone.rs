@@ -60,7 +60,7 @@ fn clone(stack: &mut Vec<u128>, plan: &mut Plan) -> Result<Pid, Errno> {
         child::run(plan.cast())
     }
     let top = stack.as_mut_ptr().wrapping_add(stack.capacity());
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | table(plan) | libc::SIGCHLD;
     // SAFETY: `top` is the 16-byte aligned end of memory that outlives the child's use of it
     // (CLONE_VFORK stops this thread until the child has left); `enter` runs prepared,
     // async-signal-safe steps over `plan`, which lives as long; all signals are blocked.
@@ -106,7 +106,7 @@ fn clone3(
         Handlers::Ours => 0,
     };
     let args = Args {
-        flags: (libc::CLONE_VM | libc::CLONE_VFORK) as u64 | into | clear,
+        flags: (libc::CLONE_VM | libc::CLONE_VFORK | table(plan)) as u64 | into | clear,
         exit_signal: libc::SIGCHLD as u64,
         stack: stack.as_mut_ptr() as u64,
         stack_size: (stack.capacity() * 16) as u64,
@@ -142,6 +142,11 @@ fn clone3(
         Ok(errno) => Err(Errno::from_raw_os_error(-errno)),
         Err(_) => Err(Errno::INVAL),
     }
+}
+
+/// The flag with which the child shares our table of descriptors, if it is to take its own from there.
+fn table(plan: &Plan) -> libc::c_int {
+    if plan.shared_from.is_some() { libc::CLONE_FILES } else { 0 }
 }
 
 /// Blocks every signal in this thread: a handler must not run in a child that shares our memory.

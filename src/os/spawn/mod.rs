@@ -11,6 +11,7 @@
 
 mod child;
 mod clone;
+mod places;
 
 use std::{
     ffi::{CStr, CString},
@@ -143,6 +144,7 @@ pub fn spawn(program: &Program<'_>, inheritance: &Inheritance) -> Result<Pid, Sp
         candidates: candidates.as_ptr(),
         workdir: program.workdir.as_ptr(),
         stdio: program.stdio.map(|fd| fd.as_raw_fd()),
+        shared_from: None,
         terminal: program.terminal == Terminal::Controlling,
         identity: program.identity.map(child::RawIds::from),
         label: program.label,
@@ -154,7 +156,22 @@ pub fn spawn(program: &Program<'_>, inheritance: &Inheritance) -> Result<Pid, Sp
         handlers: child::Handlers::Ours,
         failure: None,
     };
-    let pid = clone::vfork(inheritance.way, program.group, &mut plan);
+    let mut pid = match inheritance.close_range {
+        true => places::seat(&program.stdio, |seated| {
+            if let Some(places::Seated { streams, end }) = seated {
+                (plan.stdio, plan.shared_from) = (streams, Some(end));
+            }
+            clone::vfork(inheritance.way, program.group, &mut plan)
+        }),
+        false => clone::vfork(inheritance.way, program.group, &mut plan),
+    };
+    if matches!(plan.failure, Some((Stage::Descriptors, _))) {
+        // The kernel cannot give a child a table of its own: from now on each gets a copy.
+        places::refuse();
+        plan.stdio = program.stdio.map(|fd| fd.as_raw_fd());
+        (plan.shared_from, plan.failure) = (None, None);
+        pid = clone::vfork(inheritance.way, program.group, &mut plan);
+    }
     if program.identity.is_some() {
         // Changing the user in a child that shares our memory resets the memory's dumpable flag
         // to fs.suid_dumpable (commit_creds in the kernel); put it back.
