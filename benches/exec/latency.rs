@@ -10,6 +10,7 @@ use crate::{
     door::{Door, Frames, Output, runtime},
     floors,
     report::{Target, line, p50_us, skip},
+    scheduled::CpuGroup,
 };
 
 const TRUE: &[&str] = &["/bin/true"];
@@ -36,6 +37,7 @@ pub(crate) fn run(scale: Scale) {
 
 /// How many execs a second many callers get.
 pub(crate) fn crowd(scale: Scale) {
+    let _group = CpuGroup::enter();
     let agent = Agent::start(&[]);
     Client::new(&agent).crowd(scale);
 }

@@ -20,6 +20,7 @@ mod latency;
 mod memory;
 mod report;
 mod scale;
+mod scheduled;
 mod size;
 mod throughput;
 
