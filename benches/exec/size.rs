@@ -15,6 +15,8 @@ use crate::{
 };
 
 const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Those of the Dockerfile.
+const STATIC_FLAGS: &str = "-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs";
 
 pub(crate) fn run(scale: Scale) {
     first_answer(scale);
@@ -59,7 +61,7 @@ fn static_binary(scale: Scale) {
         .arg("--target-dir")
         .arg(&target)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env("RUSTFLAGS", STATIC_FLAGS)
         .status();
     if !built.is_ok_and(|status| status.success()) {
         return skip(name, "it cannot be built here");
