@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::{
     cli::streams::PIECES,
@@ -15,6 +15,8 @@ use crate::{
 pub(super) struct Feed {
     /// To the task that waits for the exec; `None` where nobody takes input.
     pieces: Option<mpsc::Sender<Bytes>>,
+    /// That task; it ends when the exec has all.
+    handing_on: Option<JoinHandle<()>>,
     /// What came in one go and finds no room yet. Nothing is typed meanwhile.
     waiting: VecDeque<Bytes>,
 }
@@ -25,8 +27,8 @@ impl Feed {
         match role {
             AttachRole::Writer => {
                 let (pieces, received) = mpsc::channel(PIECES);
-                tokio::spawn(hand_on(attached.input(), received));
-                Self { pieces: Some(pieces), waiting: VecDeque::new() }
+                let handing_on = Some(tokio::spawn(hand_on(attached.input(), received)));
+                Self { pieces: Some(pieces), handing_on, waiting: VecDeque::new() }
             }
             AttachRole::Observer => Self::nowhere(),
         }
@@ -34,7 +36,7 @@ impl Feed {
 
     /// Takes everything and does nothing with it.
     pub(super) fn nowhere() -> Self {
-        Self { pieces: None, waiting: VecDeque::new() }
+        Self { pieces: None, handing_on: None, waiting: VecDeque::new() }
     }
 
     /// Whether nothing waits.
@@ -66,6 +68,18 @@ impl Feed {
         }
         *self = Self::nowhere();
     }
+
+    /// Returns when the exec has accepted all that was taken, or never will. Nothing is taken afterwards.
+    pub(super) async fn settle(&mut self) {
+        while !self.is_idle() {
+            self.go_on().await;
+        }
+        self.pieces = None;
+        if let Some(handing_on) = self.handing_on.take() {
+            // It panics no more than we do.
+            let _ = handing_on.await;
+        }
+    }
 }
 
 /// Gives pieces to the exec as it takes them; nothing at all is the end.
@@ -80,4 +94,5 @@ async fn hand_on(input: AttachInput, mut pieces: mpsc::Receiver<Bytes>) {
             return;
         }
     }
+    let _ = input.accepted().await;
 }

@@ -194,6 +194,12 @@ impl Sitting {
                 Happening::Ending(left) => told::ended(left),
             };
             if let ControlFlow::Break(way) = done {
+                // What was typed just before we leave still reaches the exec.
+                if matches!(way, Way::Left(_))
+                    && timeout(TERMINAL_FLUSH, self.feed.settle()).await.is_err()
+                {
+                    self.shown.say("what was typed last has not reached it");
+                }
                 return (self.shown, self.raw, way);
             }
         }
