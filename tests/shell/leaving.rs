@@ -47,6 +47,21 @@ async fn leaving_a_program_that_has_the_screen_gives_the_screen_back() {
 }
 
 #[tokio::test]
+async fn what_was_typed_just_before_the_escape_reaches_the_exec() {
+    if !ready() {
+        return;
+    }
+    let agent = Agent::start().await;
+    let terminal = Terminal::of(&agent, &[&["shell", "--id", "last"][..], &BASH].concat());
+    terminal.shows("far>").await;
+    let file = terminal.path("typed");
+    // In one burst, as a paste is.
+    terminal.types(&format!("touch {}\r~d", file.display()));
+    assert_eq!(terminal.left().await, 0);
+    until("the line was run", || file.exists()).await;
+}
+
+#[tokio::test]
 async fn the_escape_that_ends_ends_all_that_the_shell_started() {
     if !ready() {
         return;
